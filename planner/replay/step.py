@@ -126,7 +126,7 @@ def _replay(
         model = equip(model, strategy, Kernels(workload.has_flash, has_triton=backend is not CPU))
         engine.candidates = engine.ranks_of(model)
         engine.rank = engine.candidates[number]
-        engine.pretend()
+        stack.enter_context(engine.pretended())
         live = LiveBytes(backend.block_bytes, workload.cublas_workspace_bytes, workload.micro_batch_size)
         with FakeTensorMode(allow_non_fake_inputs=True), live:
             live.enter(Phase.LOADING, 0)

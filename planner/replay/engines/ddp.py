@@ -7,14 +7,14 @@ DDP's reducer is C++ and works on the data of real tensors: this is a stand-in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
-from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretend
+from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretended
 from planner.replay.recording.trace import Scope
 from planner.replay.setup.optimizers import Several
 from planner.replay.structure.parameter_roles import TrainedParameter
@@ -56,10 +56,9 @@ class ReplicatedEngine(Engine):
         self.replays_all_blocks = self.sharding.divides_states
         self.buckets: Buckets | None = None
 
-    def pretend(self) -> None:
+    def pretended(self) -> AbstractContextManager[None]:
         """Joins a process group whose collectives do nothing, which ZeroRedundancyOptimizer asks for its ranks."""
-        if self.sharding.divides_states:
-            pretend(self.world_size)
+        return pretended(self.world_size) if self.sharding.divides_states else nullcontext()
 
     def watch(self, trained: Named, live: Labelling) -> None:
         """Allocates DDP's buckets, where there are any."""

@@ -21,7 +21,7 @@ from planner.libraries.deepspeed import (
 from planner.replay.backend import CUDA_PATH, Backend
 from planner.replay.engines.deepspeed_offload import Host, allocated_there, mapped, masters_of, on_host
 from planner.replay.engines.deepspeed_patches import on_fake_tensors, without_kernels
-from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretend
+from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretended
 from planner.replay.setup.build import half
 from planner.replay.structure.parameter_roles import Role, TrainedParameter
 from planner.replay.structure.source import base_of
@@ -80,10 +80,12 @@ class DeepSpeedEngine(Engine):
             with on_fake_tensors(), offloaded:
                 yield
 
-    def pretend(self) -> None:
-        """Joins a process group whose collectives do nothing."""
-        pretend(self.world_size, self.rank)
-        self.connect()
+    @contextmanager
+    def pretended(self) -> Iterator[None]:
+        """Joins a process group whose collectives do nothing, while the context lasts."""
+        with mock.patch.dict(os.environ), pretended(self.world_size, self.rank):
+            self.connect()
+            yield
 
     def connect(self) -> None:
         """Lets DeepSpeed use the process group that has been joined."""

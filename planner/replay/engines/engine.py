@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -47,7 +47,7 @@ class Labelling(Protocol):
 class Engine:
     """Runs what a sharding backend does in a step.
 
-    A replay calls `pretend`, and a real run `connect`; then `place`, `watch`, `optimizer`, `called`, for every
+    A replay enters `pretended`, and a real run `connect`; then `place`, `watch`, `optimizer`, `called`, for every
     micro-batch `micro_batch` and `backward`, and for every optimizer step `step`.
 
     Args:
@@ -88,8 +88,9 @@ class Engine:
         """Returns the ranks among which is the one that needs the most memory, of a model that is not placed yet."""
         return [0]
 
-    def pretend(self) -> None:
-        """Joins a process group whose collectives do nothing, if the step needs one."""
+    def pretended(self) -> AbstractContextManager[None]:
+        """Joins a process group whose collectives do nothing, if the step needs one, while the context lasts."""
+        return nullcontext()
 
     def connect(self) -> None:
         """Prepares for the process group that has been joined."""
@@ -179,11 +180,16 @@ def ties_of(model: Any) -> list[list[tuple[Any, str]]]:
     return [found for found in places.values() if len(found) > 1]
 
 
-def pretend(world_size: int, rank: int = 0) -> None:
-    """Makes a process group of `world_size` ranks whose collectives do nothing; this process is the `rank`-th.
+@contextmanager
+def pretended(world_size: int, rank: int = 0) -> Iterator[None]:
+    """Makes a process group of `world_size` ranks whose collectives do nothing, which the context leaves again.
+
+    Args:
+        world_size: The number of ranks.
+        rank: Which of them this process is. Libraries ask for it: transformers saves a model on the first one only.
 
     Raises:
-        ContradictionError: There are more than `MAX_RANKS` ranks.
+        ContradictionError: There are more than `MAX_RANKS` ranks, or this process has joined another group.
     """
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -193,5 +199,11 @@ def pretend(world_size: int, rank: int = 0) -> None:
             f"{world_size} ranks are more than a replay pretends", f"estimate takes any number, verify {MAX_RANKS}"
         )
     if dist.is_initialized():
-        dist.destroy_process_group()
+        raise ContradictionError(
+            f"this process is one of the {dist.get_world_size()} ranks of a process group", "replay in one of its own"
+        )
     dist.init_process_group("fake", rank=rank, world_size=world_size, store=FakeStore())
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

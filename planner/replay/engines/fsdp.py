@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
-from planner.replay.engines.engine import Engine, pretend
+from planner.replay.engines.engine import Engine, pretended
 from strategies import Fsdp1, Fsdp2, GradientSync, Strategy
 
 
@@ -26,10 +29,12 @@ class FsdpEngine(Engine):
         """
         return None
 
-    def pretend(self) -> None:
-        """Joins a process group whose collectives do nothing."""
-        pretend(self.world_size)
-        self.connect()
+    @contextmanager
+    def pretended(self) -> Iterator[None]:
+        """Joins a process group whose collectives do nothing, while the context lasts."""
+        with pretended(self.world_size):
+            self.connect()
+            yield
 
     def waits(self, *, last: bool) -> bool:
         """Returns whether a micro-batch leaves the reduction of gradients to a later one."""

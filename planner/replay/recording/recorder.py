@@ -276,6 +276,7 @@ class LiveBytes(TorchDispatchMode):
         """Records an allocation; storages without bytes are followed but leave no event."""
         size = self.rounded(num_bytes)
         self._storages += 1
+        USERS.pop(key, None)  # of one before, at the same address, that was not followed to its end
         self._live[key] = _Live(self._storages, size, self.scope)
         if size:
             self.trace.labels[self._storages] = label

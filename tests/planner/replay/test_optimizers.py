@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributed.tensor import distribute_tensor
 
-from planner.replay.engines.engine import pretend
+from planner.replay.engines.engine import pretended
 from planner.replay.engines.fsdp2 import mesh_of
 from planner.replay.setup.optimizers import BUILDERS, optimizer_of
 from planner.replay.stand_ins.optimizers import BitsAndBytes
@@ -65,8 +65,7 @@ def test_operators_like_bitsandbytes_refuse_sharded_parameters() -> None:
     with torch.library._scoped_library("planner_test", "FRAGMENT") as library:
         library.define("update(Tensor(a!) p, Tensor(b!) state1, Tensor(c!) absmax1) -> ()")
         library.impl("update", lambda p, state1, absmax1: None, "CPU")
-        pretend(2)
-        mesh = mesh_of(Fsdp2(Sharding.FULL_SHARD), 2)
-        weight = distribute_tensor(torch.zeros(128, 64), mesh)
-        with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
-            torch.ops.planner_test.update(weight, torch.zeros_like(weight), torch.zeros(32))
+        with pretended(2):
+            weight = distribute_tensor(torch.zeros(128, 64), mesh_of(Fsdp2(Sharding.FULL_SHARD), 2))
+            with pytest.raises(RuntimeError, match=r"mixed torch\.Tensor and DTensor"):
+                torch.ops.planner_test.update(weight, torch.zeros_like(weight), torch.zeros(32))
