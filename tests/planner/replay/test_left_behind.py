@@ -1,4 +1,4 @@
-"""A replay leaves nothing in its process that a later replay, or the libraries it shares the process with, would see."""
+"""A replay leaves nothing in its process that a later replay, or the libraries beside it, would see."""
 
 from __future__ import annotations
 
