@@ -29,7 +29,7 @@ SMALL = {"gpu": "A100-80GB", "sequence_length": 32, "precision": "fp32"}
 
 
 def _benchmark() -> ModuleType:
-    file = Path(__file__).parents[3] / "benchmarks" / "real_runs.py"
+    file = Path(__file__).parents[4] / "benchmarks" / "real_runs.py"
     spec = importlib.util.spec_from_file_location("real_runs", file)
     assert spec is not None
     assert spec.loader is not None

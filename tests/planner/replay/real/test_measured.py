@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "benchmarks" / "measured"
+FOLDER = Path(__file__).parents[4] / "benchmarks" / "measured"
 
 ALLOCATED = {"T4 sdpa": 0.005, "T4 eager": 0.02, "RTX-4080 sdpa": 0.02}
 """Largest relative error of allocated bytes."""
