@@ -30,19 +30,20 @@ class Rotary(Norms):
         """Returns (fixed, per-sample) elements of a tensor that has `elements` for the positions of one sequence."""
         return (0, elements) if self.numbers_samples else (elements, 0)
 
-    def rope_table(self, x: Tensor, head_dim: int, *, fp32: bool = False) -> None:
+    def rope_table(self, x: Tensor, head_dim: int, *, fp32: bool = False, repeated: bool = False) -> None:
         """Makes cos and sin of every position, shared by all blocks and by all samples with the same positions.
 
-        Each product with a query or a key saves the table. Where FSDP2 gives each block a table of its own, that one is
-        saved instead, and the table made here is kept by the model's body alone.
+        Each product with a query or a key saves the table. Where FSDP2 gives each block a table of its own, or each
+        rotation repeats it, that one is saved instead, and the table made here is kept by the model's body alone.
 
         Args:
             x: A tensor in the dtype of the table.
             head_dim: Columns of cos, and of sin.
             fp32: Whether the table is in fp32 instead.
+            repeated: Whether each rotation repeats it (`RopeForm`).
         """
         self.rope_itemsize = FP32 if fp32 else x.itemsize
-        if self._casts_table:
+        if self._casts_table or repeated:
             storage = self._table(head_dim, "rotary cos and sin").storage
             assert storage is not None
             self.body.append(storage)
@@ -90,19 +91,23 @@ class Rotary(Norms):
             tokens_first: Whether a joined result is laid out token by token.
             form: How the rotation is written (see `RopeForm`).
         """
-        if form != "halves":
+        if form in ("interleaved", "complex"):
             return self._interleaved(x) if form == "interleaved" else self._complex(x)
-        self._take_table(head_dim)
+        tables: list[Tensor] = []
+        if form == "repeated":
+            tables = [self._table((rotary_dim or head_dim) // 2, f"{name}, repeated") for name in ("sin", "cos")]
+        else:
+            self._take_table(head_dim)
         if casts != "none":
             given = x.itemsize
             x = self.to(x, FP32, "rotary input in fp32") if casts == "both" else x
             return self.to(self.rotate(x, head_dim=head_dim, rotary_dim=rotary_dim), given, "rotary output")
         if rotary_dim in (None, head_dim) and not joins:
-            return self._rotate_half(x)
+            return self._rotate_half(x, *tables)
         width = x.width // head_dim * (rotary_dim or head_dim)
         # A slice of all columns is the tensor itself, while a slice of none is recorded by autograd like any other.
         turned, *rest = self.slices(x, [width, x.width - width]) if width < x.width else (x, *self.slices(x, [0]))
-        joined = self.cat([self._rotate_half(turned), *rest], "rotary join")
+        joined = self.cat([self._rotate_half(turned, *tables), *rest], "rotary join")
         joined.heads_first = not tokens_first
         return joined
 
@@ -126,19 +131,23 @@ class Rotary(Norms):
         out.heads_first = True
         return out
 
-    def _turned(self, x: Tensor) -> Tensor:
-        """Returns the product of `x` and cos or sin, in the wider dtype of both."""
-        return self.unary(x, "rotary product", itemsize=max(x.itemsize, self.rope_itemsize))
+    def _turned(self, x: Tensor, table: Tensor | None = None) -> Tensor:
+        """Returns the product of `x` and cos or sin, in the wider dtype of both; a table of its own is saved."""
+        itemsize = max(x.itemsize, self.rope_itemsize)
+        if table is None or x.variable is None:
+            return self.unary(x, "rotary product", itemsize=itemsize)
+        saved = self.tape.save(table)
+        out = self.tensor(x.per_sample, x.width, itemsize, "rotary product", x)
+        return self.differentiate(out, self._targets(out, x), [saved])
 
-    def _rotate_half(self, x: Tensor) -> Tensor:
+    def _rotate_half(self, x: Tensor, sin: Tensor | None = None, cos: Tensor | None = None) -> Tensor:
         """Returns `x * cos + rotate_half(x) * sin` of all columns."""
-        table = max(x.itemsize, self.rope_itemsize)
-        with_cos = self.unary(x, "rotary product", itemsize=table)
+        with_cos = self._turned(x, cos)
         first, second = self.slices(x, [x.width // 2, x.width - x.width // 2])
         second = self.unary(second, "rotary half")
         turned = self.cat([second, first], "rotary halves")
         del first, second
-        with_sin = self.unary(turned, "rotary product", itemsize=table)
+        with_sin = self._turned(turned, sin)
         del turned
         return self.add(with_cos, with_sin, "rotary output")
 

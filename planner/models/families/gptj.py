@@ -1,7 +1,7 @@
-"""Describes GPT-J, which transformers runs with eager attention alone.
+"""Describes GPT-J.
 
-Source: transformers/models/gptj/modeling_gptj.py. Left out: each layer's table of positions, and its rotary cos and
-sin.
+Source: transformers/models/gptj/modeling_gptj.py of 5.24; earlier releases run it without SDPA. Left out: the body's
+buffer of sin and cos, 4 bytes for each of `n_positions x rotary_dim`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from planner.models.vocabulary.forward import Forward, T
 class GPTJ(Decoder):
     """Describes a decoder with attention and MLP in parallel, scores in fp32, and a part of each head rotated."""
 
-    supports_sdpa: ClassVar[bool] = False
     embedding_name: ClassVar[str] = "wte"
 
     hidden_size: Size = Field(validation_alias=AliasChoices("n_embd", "hidden_size"))
@@ -41,7 +40,7 @@ class GPTJ(Decoder):
 
     def stem(self, f: Forward[T]) -> T:
         x = f.dropout(f.embedding("wte", self.vocab_size, self.hidden_size), self.embd_pdrop)
-        f.rope_table(x, self.rotary_dim // 2)  # `sincos` has as many columns as are rotated
+        f.rope_table(x, self.rotary_dim // 2, repeated=True)  # `sincos` has as many columns as are rotated
         return x
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
@@ -52,15 +51,19 @@ class GPTJ(Decoder):
         return f.add(f.add(attention, mlp), residual)
 
     def attention(self, f: Forward[T], x: T) -> T:
-        heads, width = self.num_attention_heads, self.hidden_size // self.num_attention_heads
+        heads = self.num_attention_heads
         query = f.linear("attn.q_proj", x, self.hidden_size)
         key = f.linear("attn.k_proj", x, self.hidden_size)
         value = f.linear("attn.v_proj", x, self.hidden_size)
         # Views of the columns that are not rotated keep the projections alive until the method returns.
-        rotated_key = f.rotate(key, head_dim=width, rotary_dim=self.rotary_dim, joins=True, tokens_first=True)
-        rotated = f.rotate(query, head_dim=width, rotary_dim=self.rotary_dim, joins=True, tokens_first=True)
+        rotated_key = self._rotated(f, key)
+        rotated = self._rotated(f, query)
         x = f.attention(rotated, rotated_key, value, heads=heads, kv_heads=heads, dropout=self.attn_pdrop, fp32=True)
         return f.dropout(f.linear("attn.out_proj", x, self.hidden_size), self.resid_pdrop)
+
+    def _rotated(self, f: Forward[T], x: T) -> T:
+        width = self.hidden_size // self.num_attention_heads
+        return f.rotate(x, head_dim=width, rotary_dim=self.rotary_dim, joins=True, tokens_first=True, form="repeated")
 
     def mlp(self, f: Forward[T], x: T) -> T:
         x = f.linear("mlp.fc_in", x, self.n_inner or 4 * self.hidden_size, bias=True)

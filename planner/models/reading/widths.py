@@ -85,6 +85,6 @@ class Widths(DisentangledWidths):
         """Records nothing."""
         return x
 
-    def rope_table(self, x: int, head_dim: int, *, fp32: bool = False) -> None:
+    def rope_table(self, x: int, head_dim: int, *, fp32: bool = False, repeated: bool = False) -> None:
         """Records nothing: the table is no parameter."""
         pass

@@ -25,10 +25,10 @@ RopeCasts = Literal["none", "result", "both"]
 """Casts around a rotation. `result`: rotated queries and keys are cast back from the table's dtype (OLMo); `both`: they
 are cast to fp32 before as well (Cohere)."""
 
-RopeForm = Literal["halves", "interleaved", "complex"]
-"""How a rotation is written. `halves`: with the second half of a head negated and swapped (Llama); `interleaved`: on
-even and odd columns (DeepSeek-V3); `complex`: as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama
-4)."""
+RopeForm = Literal["halves", "repeated", "interleaved", "complex"]
+"""How a rotation is written. `halves`: with the second half of a head negated and swapped (Llama); `repeated`: with odd
+columns negated and swapped, and cos and sin of half the columns repeated at each call (GPT-J); `interleaved`: on even
+and odd columns (DeepSeek-V3); `complex`: as a product of complex numbers in fp32, cast back (DeepSeek-V2, Llama 4)."""
 
 RouterForm = Literal["softmax", "softmax_of_chosen", "softmax_in_fp32", "sigmoid_in_fp32", "sigmoid_of_chosen"]
 """How a router scores experts. `softmax`: over all experts (Mixtral); `softmax_of_chosen`: over the chosen ones

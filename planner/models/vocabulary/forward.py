@@ -102,13 +102,14 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Elementwise[T], Poolin
         """
         ...
 
-    def rope_table(self, x: T, head_dim: int, *, fp32: bool = False) -> None:
+    def rope_table(self, x: T, head_dim: int, *, fp32: bool = False, repeated: bool = False) -> None:
         """Computes cos and sin of all positions once, for all blocks.
 
         Args:
             x: Hidden states, whose dtype the table has.
             head_dim: Columns that are rotated.
             fp32: Whether the table is in fp32 instead.
+            repeated: Whether each rotation repeats it, which then has `form="repeated"`.
         """
         ...
 

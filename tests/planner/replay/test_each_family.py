@@ -43,6 +43,7 @@ LATENT = {
 """Few words, so that a mixture of experts is the peak."""
 EVERY_EXPERT = {"num_local_experts": 4, "intermediate_size_mlp": 1024, "head_dim": 64, "attention_chunk_size": 128}
 TIED = {"tie_word_embeddings": True}
+GPTJ = {"n_embd": 256, "n_layer": 3, "n_head": 4, "n_positions": 256, "rotary_dim": 32}
 T5 = {"d_model": 256, "d_ff": 512, "num_layers": 3, "num_heads": 4}
 BUT_THE_HEAD = "q_lin,k_lin,v_lin,out_lin,lin1,lin2"
 """PEFT copies pre_classifier with the head, and cannot if it is adapted."""
@@ -70,7 +71,9 @@ MIXED, LORA = {"precision": "bf16-mixed"}, {"precision": "bf16-mixed", "finetuni
         ("olmo", {}, {"precision": "bf16-true"}),
         ("cohere", {"use_qk_norm": True}, MIXED),
         ("nemotron", {"head_dim": 64}, MIXED),
-        ("gptj", {"n_embd": 256, "n_layer": 3, "n_head": 4, "n_positions": 256, "rotary_dim": 32}, MIXED),
+        ("gptj", GPTJ, MIXED),
+        ("gptj", GPTJ, {**LORA, "attention": "eager", "checkpointing": "full"}),
+        ("gptj", GPTJ, {"precision": "bf16-true", "attention": "flash-attention-2"}),
         ("mixtral", {"num_local_experts": 8}, LORA),
         ("qwen3_moe", {**EXPERTS, "head_dim": 64, "norm_topk_prob": True, "mlp_only_layers": [0]}, LORA),
         ("qwen2_moe", {**EXPERTS, "shared_expert_intermediate_size": 256}, LORA),
