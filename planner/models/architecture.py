@@ -68,6 +68,9 @@ class Architecture(BaseModel):
     linear_class: ClassVar[str] = "Linear"
     """Class of the blocks' linear layers. Code that looks for torch.nn.Linear does not find GPT-2's Conv1D."""
 
+    first_linear: ClassVar[str] = ""
+    """Name within a block of the linear layer that is defined first; empty where it is the one that runs first."""
+
     quantizes_experts: ClassVar[bool] = False
     """Whether a base that bitsandbytes quantizes has other modules, because transformers takes the experts apart into
     linear layers (quantizers/base.py, `MODULES_TO_PATCH_FOR_QUANTIZATION`). Their forward is not described here, so

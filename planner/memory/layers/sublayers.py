@@ -50,7 +50,9 @@ class Sublayers(PassState):
         if self.dtypes.fp8:
             from planner.memory.linear import float8
 
-            unquantized = float8.layer if float8.converts(x.width, out_features) else unquantized
+            self.unconverted = name if self.unconverted == "" else self.unconverted
+            if name != self.unconverted and float8.converts(x.width, out_features):
+                unquantized = float8.layer
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
         if kept:
             x = self.to(x, self.dtypes.kept, f"{name} input in the weight's dtype")

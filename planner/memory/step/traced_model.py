@@ -140,10 +140,11 @@ class TracedModel:
         architecture, kinds = self.inventory.architecture, self.inventory.layer_kinds
         in_blocks = trained_in_blocks(setting.method, len(kinds))
         for i, (kind, trained) in enumerate(zip(kinds, in_blocks, strict=True)):
+            differs = i == 0 and setting.dtypes.fp8
             if checkpointing.cover(i) and architecture.is_block(kind):
-                block = partial(self._checkpointed, setting, kind, trained, checkpointing.choice)
+                block = partial(self._checkpointed, setting, kind, trained, differs, checkpointing.choice)
             else:
-                block = partial(self._block, setting, kind, trained, checkpoints)
+                block = partial(self._block, setting, kind, trained, differs, checkpoints)
             given = last.output_itemsize, last.output_requires_grad
             part = block(*given)
             last = block(*given, True) if last.output_saved and part.casts_input else part
@@ -167,6 +168,10 @@ class TracedModel:
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
         return Tracer(self.inventory.architecture, setting, partial(self._steps, setting), self.implementations)
+
+    def _block_tracer(self, setting: Setting, *, is_first: bool) -> Tracer:
+        tracer = self._tracer(setting)
+        return tracer.of_first_block() if is_first else tracer
 
     @memoized
     def _steps(self, setting: Setting, part: Hashable, trained: Trainable) -> Mapping[str, int]:
@@ -194,6 +199,7 @@ class TracedModel:
         setting: Setting,
         kind: Hashable,
         trained: Trainable,
+        is_first: bool,
         checkpoints: bool,
         itemsize: int,
         input_requires_grad: bool,
@@ -201,7 +207,7 @@ class TracedModel:
         again: bool = False,
         reentrant: bool = False,
     ) -> Part:
-        return self._tracer(setting).block(
+        return self._block_tracer(setting, is_first=is_first).block(
             kind,
             trained,
             itemsize,
@@ -218,14 +224,15 @@ class TracedModel:
         setting: Setting,
         kind: Hashable,
         trained: Trainable,
+        is_first: bool,
         policy: Checkpointing,
         itemsize: int,
         input_requires_grad: bool,
         is_leaf: bool = False,
     ) -> Part:
         facts, given = policy.facts, (itemsize, input_requires_grad, is_leaf)
-        plain = self._block(setting, kind, trained, True, *given, True, facts.reentrant)
-        return self._tracer(setting).checkpointed_block(
+        plain = self._block(setting, kind, trained, is_first, True, *given, True, facts.reentrant)
+        return self._block_tracer(setting, is_first=is_first).checkpointed_block(
             kind, trained, itemsize, facts, plain, input_requires_grad=input_requires_grad, is_leaf=is_leaf
         )
 

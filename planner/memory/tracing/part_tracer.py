@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from copy import copy
 from functools import cached_property
+from typing import Self
 
 from planner.libraries.deepspeed import GATHERED_WHOLE
 from planner.libraries.liger_kernel import patch_of
@@ -38,6 +40,8 @@ class PartTracer:
     ) -> None:
         self.architecture, self.setting, self.steps = architecture, setting, steps
         self.implementations = implementations
+        self.is_first_block = False
+        """Whether the blocks to trace are the model's first one."""
         self._rope_itemsize = 0
         self._known: dict[str, Shared] = {}
 
@@ -54,6 +58,12 @@ class PartTracer:
         several = architecture.tied_to is not None or architecture.embeds_again is not None
         trains = several and self.ends.embedding and not isinstance(self.setting.method, Lora)
         return f"{architecture.embedding_name}.weight" if trains else ""
+
+    def of_first_block(self) -> Self:
+        """Returns a tracer of the model's first block, which reads what stem and later blocks share with this one."""
+        first = copy(self)
+        first.is_first_block = True
+        return first
 
     def _layers(
         self,
@@ -84,6 +94,8 @@ class PartTracer:
             selection=s.selection,
         )
         layers.evaluates = s.evaluates
+        # accelerate/utils/ao.py, `filter_first_and_last_linear_layers`; the last one is the head's
+        layers.unconverted = architecture.first_linear if self.is_first_block else None
         # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
         layers.by_zero3 = s.by_zero3 and architecture.linear_class == "Linear"
         layers.gathered_whole = GATHERED_WHOLE.get(architecture.model_type, "") if s.by_zero3 else ""

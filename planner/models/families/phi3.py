@@ -5,6 +5,8 @@ Source: transformers/models/phi3/modeling_phi3.py.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from planner.models.decoder import Probability, Share, Size, partial_rotary_factor
 from planner.models.families.llama import Llama
 from planner.models.vocabulary.forward import Forward, T
@@ -12,6 +14,8 @@ from planner.models.vocabulary.forward import Forward, T
 
 class Phi3(Llama):
     """Extends Llama: q, k and v are one projection, and so are gate and up."""
+
+    first_linear: ClassVar[str] = "self_attn.o_proj"
 
     sliding_window: Size | None = None
     resid_pdrop: Probability = 0.0

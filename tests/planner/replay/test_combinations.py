@@ -49,6 +49,7 @@ MASKED = {"task": "masked-lm"}
         ("t5-small", FP8),
         ("t5-small", {"finetuning": "full", "checkpointing": "offload", "sequence_length": 512}),
         ("deberta-v3-xsmall", {**MASKED, "finetuning": "full", "checkpointing": "offload"}),
+        ("mpt-7b", {**FP8, "optimizer": "sgd"}),
     ],
     ids=[
         "groups of parameters beside ZeRO-1",
@@ -73,6 +74,7 @@ MASKED = {"task": "masked-lm"}
         "layers in fp8 that others keep in fp32",
         "position biases that wait on the host",
         "masks that wait on the host",
+        "a first layer that stays out of fp8",
     ],
 )
 def test_model_and_replay_agree(model: str, choices: dict[str, Any]) -> None:
