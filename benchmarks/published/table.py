@@ -119,7 +119,7 @@ def within(lines: Sequence[Line]) -> Iterator[str]:
     as_asked = sum(abs(error) <= WITHIN for error in asked)
     beyond = [line for line in found if abs(line.driver_error) > WITHIN]
     yield f"The driver's bytes of FSDP1's runs, within {WITHIN:.0%}: {as_asked} of {len(found)} as `estimate` says,"
-    yield f"{len(found) - len(beyond)} with what the run's own libraries kept. Of the others:"
+    yield f"{len(found) - len(beyond)} with what the run's own libraries kept{'; of the others:' if beyond else ''}"
     for reason, number in Counter(line.run.left or "nothing is known" for line in beyond).most_common():
         yield f"- {number}: {reason}"
 

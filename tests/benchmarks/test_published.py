@@ -61,6 +61,7 @@ def test_the_later_machine_took_a_gib_more_of_each_context_and_its_kernels_are_m
     one, two = (more(Month.NOVEMBER, Month.FEBRUARY, gptq=gptq) for gptq in (False, True))
     assert statistics.median(one) == 1165 * MIB
     assert (len(one), sum(1157 * MIB <= num_bytes <= 1165 * MIB for num_bytes in one)) == (21, 11)
+    assert (one[0] // MIB, one[-1] // MIB) == (1034, 1542)
     assert [num_bytes // MIB for num_bytes in two] == [2142, 2417]
     assert Contexts(eager=True).more_bytes(0) / statistics.median(one) == pytest.approx(0.712, abs=0.001)
 
