@@ -4,21 +4,20 @@
     python benchmarks/published_runs.py --rows TEXT # each run whose name has the text, with the reasons of differences
     python benchmarks/published_runs.py --replay    # replay requests that are not recorded yet, some seconds each
 
-The sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes,
-llm_fine_tuning_bench.csv the peak of NVML, llm_foundry.csv runs of which only is known that they ran,
-torchtitan.csv the bytes that torch reserved,
-field_reports.yaml what users reported of single runs. Each run is asked as
-`planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own libraries" adds what the transformers
-of that time held beside today's, and what the run's own kernels did, where no choice says it: derived from their
-source, per run and term (`--rows`). The driver's bytes are those of the replay with the same terms, for the requests
-that are recorded in replays.jsonl.
+The sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes, fms_machines.csv
+runs of it that were measured three times, llm_fine_tuning_bench.csv the peak of NVML, llm_foundry.csv runs of which
+only is known that they ran, torchtitan.csv the bytes that torch reserved, field_reports.yaml what users reported of
+single runs. Each run is asked as `planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own
+libraries" adds what the transformers of that time held beside today's, and what the run's own kernels did, where no
+choice says it: derived from their source, per run and term (`--rows`). The driver's bytes are those of the replay with
+the same terms, for the requests that are recorded in replays.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from published import bench, field, fms, foundry, torchtitan
+from published import bench, field, fms, fms_machines, foundry, torchtitan
 from published.answer import ask
 from published.replayed import replay_missing
 from published.run import Run
@@ -44,6 +43,8 @@ def main() -> None:
         print("\n".join(table(lines) if options.rows is None else details(lines)))
         if options.rows is None and name == fms.SOURCE:
             print("\n" + "\n".join(within(lines)))
+            for month in fms_machines.ASKED:
+                print(f"\n{month.title()}'s runs. " + "\n".join(within(lines_of(fms_machines.runs(month)))))
     if options.rows is None:
         print(f"\n## {foundry.SOURCE}\n")
         print("\n".join(foundry.table()))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from published.contexts import Contexts
 from published.kernels import with_foak
 from published.losses import loss_of, with_triton
 from published.run import Run
@@ -66,7 +67,7 @@ class Libraries(NamedTuple):
 def ask(run: Run) -> Answer:
     """Returns the answer for a run that the planner can be asked about."""
     said = _said(run, run.request, Libraries(), terms=False)
-    if not (run.then or run.foak or run.loss or run.wraps):
+    if not (run.then or run.foak or run.loss or run.wraps) and run.contexts == Contexts():
         return Answer(run, said, said)
     request, implementations = dict(run.request), TODAY
     if run.foak:
@@ -131,7 +132,7 @@ def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: 
 
 def _beside(run: Run, candidate: Candidate, *, terms: bool) -> int:
     """Returns the bytes of a GPU that neither torch's allocator has nor every process of the planner's."""
-    contexts = run.contexts * candidate.footprint.outside.context_bytes if terms else 0
+    contexts = run.contexts.more_bytes(candidate.footprint.outside.context_bytes) if terms else 0
     return contexts + _communicators(run, candidate) + _managed_bytes(run, candidate)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from published import then
+from published.contexts import Contexts, of_other_ranks
 from published.requests import FSDP1
 from published.run import Engine, Run, Term
 from published.step_times import Timed
@@ -128,7 +129,7 @@ def _run(row: dict[str, str]) -> Run:
         then=_then(row),
         loss=TRANSFORMERS.get(row["fms_hf_tuning_version"]) if row["model_name"] in MODELS else None,
         wraps=_wraps(row) if ranks > 1 else None,
-        contexts=then.other_contexts(ranks // int(row["number_nodes"])) if row["method"] == "gptq-lora" else 0,
+        contexts=Contexts(of_other_ranks(ranks // int(row["number_nodes"])) if row["method"] == "gptq-lora" else 0),
         added_words=ADDED_WORDS.get(row["model_name"], 0) if row["fms_hf_tuning_version"] in TRANSFORMERS else 0,
         managed="paged" in row["overrides"],
     )

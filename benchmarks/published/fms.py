@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from published import then
+from published.contexts import Contexts, of_other_ranks
 from published.losses import loss_of
 from published.requests import FSDP1
 from published.run import Engine, Run, Term
@@ -47,15 +48,9 @@ of Llama-3 (tuning/sft_trainer.py, `train`; tuning/data/tokenizer_data_utils.py,
 The bytes after training say the same: with full fine-tuning Mistral has one more row of both in each of two more copies
 than with LoRA. What it does to logits is more: `[..., :-1, :]` of them no longer takes as many 2 MiB as they do.
 """
-LATER = "main"
-"""The set of transformers 4.48, which ran on another machine than the others (its packages are installed from /app)."""
-IN_BOTH_SETS = (
-    "full-finetuning/mistral-7b/foak-fast-kernels/1gpu/b4",
-    "full-finetuning/mistral-7b/foak-fast-kernels/1gpu/b8",
-    "accelerated-peft-bnb/mistral-7b/accelerated-peft-bnb-foak/1gpu/b4",
-    "accelerated-peft-bnb/mistral-7b/accelerated-peft-bnb-foak/1gpu/b8",
-)
-"""Runs on one GPU for which the allocator's model reserves the same with transformers 4.48 and 4.45."""
+EAGER = "main"
+"""The set of transformers 4.48, which ran on another machine, whose contexts held all kernels (`published.fms_machines`
+has the runs that say so)."""
 NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 """Model types whose cross-entropy liger-kernel does not replace (planner.libraries.liger_kernel)."""
 
@@ -63,10 +58,11 @@ NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 def runs() -> list[Run]:
     """Returns all runs, in the file's order."""
     data = yaml.safe_load(FILE.read_text())
-    return [_run(row, data["versions"][row["id"].split("/")[0]], _more(data)) for row in data["rows"]]
+    return [run_of(row, data["versions"][row["id"].split("/")[0]]) for row in data["rows"]]
 
 
-def _run(row: dict[str, Any], versions: dict[str, str], more: int) -> Run:
+def run_of(row: dict[str, Any], versions: dict[str, str]) -> Run:
+    """Returns the run of a row, as libraries of these versions compute it."""
     quantization, kernels = row.get("quantization", "none"), row.get("kernels", [])
     request, nearest = _request(row, versions["transformers"])
     return Run(
@@ -89,25 +85,19 @@ def _run(row: dict[str, Any], versions: dict[str, str], more: int) -> Run:
         wraps=_wraps(row),
         of_all=True,
         left=_left(row),
-        found_bytes=more if row["id"].startswith(f"{LATER}/") else 0,
-        contexts=then.other_contexts(row["num_gpus"]) if row.get("quantization") == "gptq-4bit" else 0,
+        contexts=Contexts(
+            of_other_ranks(row["num_gpus"]) if row.get("quantization") == "gptq-4bit" else 0,
+            eager=row["id"].startswith(f"{EAGER}/"),
+        ),
         added_words=ADDED_WORDS[row["model"]],
     )
 
 
 def _left(row: dict[str, Any]) -> str | None:
     """Returns what is known of the driver's bytes that nothing derived says."""
-    if row["id"].startswith(f"{LATER}/"):
-        return "the set with transformers 4.48, which took 1.1 GiB or more beside the other, also on one GPU"
     if row["model"] == "llama-3-8b" and row["loss"] == "cross-entropy":
         return "a full GPU: the mean of one that was read before it gave its cache back, and one that was read after it"
     return None
-
-
-def _more(data: dict[str, Any]) -> int:
-    """Returns the least bytes that runs of the later set took more than the same runs of the other, on one GPU."""
-    used = {row["id"]: row["nvidia_smi_bytes"] for row in data["rows"]}
-    return min(used[f"{LATER}/{name}"] - used[f"liger/{name}"] for name in IN_BOTH_SETS)
 
 
 def _wraps(row: dict[str, Any]) -> Wraps | None:

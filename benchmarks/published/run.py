@@ -7,6 +7,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from published.contexts import Contexts
 from published.wrapping import Wraps
 
 from planner.memory import Moment
@@ -65,8 +66,7 @@ class Run(NamedTuple):
         of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
         managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.
         left: What is known of the driver's bytes that neither the planner nor the terms say; None where nothing is.
-        found_bytes: Bytes of the process that nothing derived says, as runs on one GPU show them; no answer has them.
-        contexts: CUDA contexts that other processes have on each GPU.
+        contexts: The CUDA contexts that each GPU holds.
         added_words: Words that the run's script adds to the model's vocabulary before it trains.
     """
 
@@ -92,8 +92,7 @@ class Run(NamedTuple):
     of_all: bool = False
     managed: bool = False
     left: str | None = None
-    found_bytes: int = 0
-    contexts: int = 0
+    contexts: Contexts = Contexts()
     added_words: int = 0
 
     @property

@@ -119,16 +119,9 @@ def within(lines: Sequence[Line]) -> Iterator[str]:
     as_asked = sum(abs(error) <= WITHIN for error in asked)
     beyond = [line for line in found if abs(line.driver_error) > WITHIN]
     yield f"The driver's bytes of FSDP1's runs, within {WITHIN:.0%}: {as_asked} of {len(found)} as `estimate` says,"
-    yield f"{len(found) - len(beyond)} with what the run's own libraries kept. Of the others, of which"
-    yield f"{_with_found(found) - len(found) + len(beyond)} are within it with what the same set took more on one GPU:"
+    yield f"{len(found) - len(beyond)} with what the run's own libraries kept{'; of the others:' if beyond else ''}"
     for reason, number in Counter(line.run.left or "nothing is known" for line in beyond).most_common():
         yield f"- {number}: {reason}"
-
-
-def _with_found(lines: Sequence[Line]) -> int:
-    """Returns how many lines are within `WITHIN` with the bytes that were found on one GPU."""
-    errors = [line.driver_error + line.run.found_bytes / line.run.device_bytes for line in lines]
-    return sum(abs(error) <= WITHIN for error in errors)
 
 
 def details(lines: Sequence[Line]) -> Iterator[str]:

@@ -70,16 +70,6 @@ def half_ends(hidden_size: int, words: int) -> Term:
     )
 
 
-def other_contexts(ranks: int) -> int:
-    """Returns how many CUDA contexts of other processes a GPU holds, where all of a node's load a checkpoint of GPTQ.
-
-    fms_acceleration_peft, gptqmodel/models/base.py, `from_quantized`, asks for balanced memory before it knows where
-    weights go, and accelerate then makes a tensor on every GPU (utils/modeling.py, `get_max_memory`: "Make sure CUDA is
-    initialized on each GPU").
-    """
-    return ranks - 1
-
-
 def one_group(architecture: Architecture, ranks: int) -> Term:
     """Returns what a GPTQ checkpoint with one group for each column does not hold of scales and zeros.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from published import wrapping
+from published.contexts import AT_START, BY_PRODUCTS, Contexts
 from published.losses import triton
 from published.sampled import sampled
 from published.wrapping import Recorded, Wraps
@@ -64,6 +65,14 @@ def test_a_full_gpu_is_read_after_its_cache_was_given_back() -> None:
     assert sampled(requests, 100 * MIB) == 50 * MIB
     assert sampled(requests, 120 * MIB) == 120 * MIB
     assert sampled(requests, 40 * MIB) is None
+
+
+def test_all_kernels_are_in_each_context_and_those_of_products_where_any_is_computed() -> None:
+    at_start, by_products = sum(AT_START.values()), sum(BY_PRODUCTS.values())
+    assert Contexts().more_bytes(500) == 0
+    assert Contexts(others=3).more_bytes(500) == 3 * 500
+    assert Contexts(eager=True).more_bytes(500) == at_start + by_products
+    assert Contexts(others=1, eager=True).more_bytes(500) == 500 + 2 * at_start + by_products
 
 
 UNIT = Unit(0, (), 4096, 0, 0, shares=(2048,), joined=(1024, 1024, 2048))

@@ -1,0 +1,73 @@
+"""Reads runs of fms-acceleration that were measured three times: twice on one machine, then on another.
+
+In October 2024 its plug-in let every rank load a quantized base to the host, and from the next month on to the meta
+device on all ranks but the first (its pull request 90). Torch allocated the same, and nvidia-smi saw up to 10 GiB more.
+"""
+
+from __future__ import annotations
+
+import csv
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from published import fms
+from published.run import Run
+
+from hardware import MIB
+
+FILE = Path(__file__).with_name("fms_machines.csv")
+LIBRARIES = "liger"
+"""The set whose version of transformers October's and November's runs had, 4.45.2."""
+
+
+class Month(StrEnum):
+    """When the runs were measured."""
+
+    OCTOBER = "october"
+    NOVEMBER = "november"
+    FEBRUARY = "february"
+    """On another machine, and with transformers 4.48; before, it was 4.45."""
+
+
+ASKED = Month.OCTOBER, Month.NOVEMBER
+"""Months of which the planner is asked here; February's runs are a set of fms_acceleration.yaml."""
+
+
+def peaks() -> dict[str, dict[Month, tuple[int, int]]]:
+    """Returns the allocated bytes and those of nvidia-smi of each run, by name and month."""
+    lines = (line for line in FILE.read_text().splitlines() if not line.startswith("#"))
+    return {
+        row["name"]: {m: (int(row[f"{m}_allocated"]), round(float(row[f"{m}_nvidia_smi"]) * MIB)) for m in Month}
+        for row in csv.DictReader(lines)
+    }
+
+
+def runs(month: Month) -> list[Run]:
+    """Returns those of a month's runs under FSDP1 whose settings are known, from February's set.
+
+    Args:
+        month: One of `ASKED`.
+    """
+    data = yaml.safe_load(fms.FILE.read_text())
+    found = peaks()
+    rows = {name: row for row in data["rows"] if (name := row["id"].removeprefix(f"{fms.EAGER}/")) in found}
+    return [
+        _run(row, data["versions"][LIBRARIES], month, found[name][month])
+        for name, row in rows.items()
+        if row["num_gpus"] > 1
+    ]
+
+
+def _run(row: dict[str, Any], versions: dict[str, str], month: Month, peak: tuple[int, int]) -> Run:
+    run = fms.run_of(row, versions)
+    assert run.wraps is not None
+    allocated, used = peak
+    return run._replace(
+        name=f"{month}, {run.name}",
+        allocated_bytes=allocated,
+        device_bytes=used,
+        contexts=run.contexts._replace(eager=False),
+        wraps=run.wraps._replace(ahead=run.wraps.ahead and month is not Month.OCTOBER),
+    )
