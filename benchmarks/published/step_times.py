@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from published.kernels import MEGATRON
 
 from planner.models import Model
 from planner.models.families import family
+
+UNNAMED = {
+    "aotriton": ("sdpa", "aotriton"),
+    "flash-attention-1": ("flash-attention-2", "flash-1"),
+    MEGATRON: ("eager", MEGATRON),
+}
+"""Choice of the planner's, and kernel, of each attention that the planner has no choice for."""
 
 FILE = Path(__file__).with_name("step_times.yaml")
 
@@ -74,9 +82,7 @@ def _timed(source: str, group: dict[str, Any], row: list[Any]) -> Timed:
         "allocator": "native",
         **group["options"],
     }
-    kernel = ""
-    if request["attention"] == "flash-attention-1":
-        request["attention"], kernel = "flash-attention-2", "flash-1"
+    request["attention"], kernel = UNNAMED.get(request["attention"], (request["attention"], ""))
     tokens = length * size * steps
     per_second = {
         "tokens_per_second_per_gpu": value,
