@@ -78,6 +78,8 @@ def ask(run: Timed) -> Asked:
         memory = memory.by(with_megatron(TODAY))
     work, traffic = memory.work(strategy), memory.traffic(strategy)
     work = work._replace(kernels=work.kernels + run.launched)
+    if run.waits:
+        traffic = traffic.waiting()
     if run.hooked and isinstance(memory, MemoryModel):
         modules = hooked_modules(memory.units(memory.setting(strategy), strategy.sharding))
         traffic = traffic._replace(modules=modules, lockstep=True)

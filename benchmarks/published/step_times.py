@@ -38,6 +38,7 @@ class Timed(NamedTuple):
         rdma: Whether nodes exchange by RDMA; otherwise by sockets.
         link: Bytes per second of a GPU's PCIe slot where it is not the catalog's, or None.
         launched: Kernels of a micro-batch that the run's library launched and today's does not.
+        waits: Whether experts of the run's library are a loop, in which the host waits for the GPU.
         hooked: Whether DeepSpeed's ZeRO-3 has hooks around the modules of a run on one GPU, which shards nothing.
     """
 
@@ -53,6 +54,7 @@ class Timed(NamedTuple):
     link: int | None = None
     hooked: bool = False
     launched: int = 0
+    waits: bool = False
 
     @property
     def tokens(self) -> int:
