@@ -59,11 +59,12 @@ def table(speeds: Sequence[Speed]) -> list[str]:
         "| source | runs | signed | median | 90% | within 25% | in range | pairs | pairs of a machine |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    lines += [_line(source, list(found)) for source, found in groupby(speeds, attrgetter("run.source"))]
-    return [*lines, _line("all", speeds)]
+    lines += [line(source, list(found)) for source, found in groupby(speeds, attrgetter("run.source"))]
+    return [*lines, line("all", speeds)]
 
 
-def _line(name: str, speeds: Sequence[Speed]) -> str:
+def line(name: str, speeds: Sequence[Speed]) -> str:
+    """Returns the line of some runs."""
     errors = sorted(abs(found.error) for found in speeds)
     signed = statistics.median(found.error for found in speeds)
     near = sum(error <= 0.25 for error in errors) / len(errors)

@@ -155,7 +155,7 @@ class GPU(Frozen):
     @property
     def sustained(self) -> Sustained:
         """Returns the shares of the peak rates that training reaches."""
-        return sustained(self.compute_capability)
+        return sustained(self.compute_capability, self.name)
 
     @property
     def supports_fp16(self) -> bool:

@@ -44,6 +44,21 @@ _BLACKWELL_ATTENTION: Kernels = {
     "flash-1": (0.20, 0.166),
     "efficient": (0.20, 0.166),
 }
+_AOTRITON = (0.27, 0.09)
+"""SDPA's kernel on AMD before torch 2.10: 630 and 705 TFLOP/s forward, 224 backward, at 8,192 causal tokens on an
+MI355X (HazyResearch/HipKittens f09e9685, analysis/attn, "torch"). AOTriton 0.11 runs AITER's instead, which this does
+not say (ROCm/pytorch, pull request 2686)."""
+_CDNA3_ATTENTION: Kernels = {
+    # flash-attn's CK backend at 16,384 tokens: 353 TFLOP/s forward, 194 to 207 backward (ROCm/flash-attention, issue
+    # 142). SDPA's kernel of today has no measurement and is taken to be as fast.
+    "flash-2": (0.27, 0.155),
+    "aotriton": _AOTRITON,
+}
+_CDNA4_ATTENTION: Kernels = {
+    # CK at 8,192 causal tokens: 844 and 866 TFLOP/s forward, 480 and 489 backward (HipKittens, as above, "ck").
+    "flash-2": (0.34, 0.19),
+    "aotriton": _AOTRITON,
+}
 
 
 class Sustained(NamedTuple):
@@ -67,7 +82,7 @@ class Sustained(NamedTuple):
     """Seconds in which the host of such GPUs launches an eager kernel: Qwen's LoRA at 256 tokens on an A100 takes
     0.125 s for 4,500 of them at 1.8 B, 0.150 s for 6,000 at 7 B, 0.200 s for 7,500 at 14 B (github.com/QwenLM/Qwen)."""
     measured: bool = True
-    """Whether step times bear the shares out; not where products of the best shape are all that is known."""
+    """Whether step times bear the shares out; not where single products and kernels are all that is known."""
 
 
 PCIE_BY_HOST = 0.27
@@ -80,6 +95,11 @@ forward alone 8.1 ms for 630."""
 BEST_TO_MEDIAN = 0.83
 """Median rate of 183 training shapes on an A100, 0.72 of the peak (SimuMax, a100_pcie.json), over that of the best
 shape, 271.2 TFLOP/s (ml-engineering 744d01e, compute/accelerator, MAMF)."""
+
+BEST_TO_TYPICAL_CDNA = 0.78
+"""The same on AMD: products of language models reach 74 to 81% of what the best shape does on an MI325X (AMD's "typical
+attained" over "max-achievable FLOPs", ROCm/rocm-blogs, discussion 600), and on an MI300X 493 and 546 TFLOP/s for two of
+Llama-2-70B's (ROCm/TransformerEngine, issue 73, `torch.matmul`), where the best does 668.4 (ml-engineering)."""
 
 BY_CAPABILITY: dict[str, Sustained] = {
     # Products: SimuMax's median; memory: SimuMax's 0.81 of cross-entropy.
@@ -97,13 +117,23 @@ BY_CAPABILITY: dict[str, Sustained] = {
     "9.0": Sustained(0.56, 0.50, 0.81, _HOPPER_ATTENTION, 0.95e12, 0.84, launch=RECENT_LAUNCH),
     # Products: median of SimuMax's 514 shapes; memory 0.67; NVLink: all-gathers 0.67 of 900 GB/s.
     "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67, launch=RECENT_LAUNCH),
+    # Products: mean of fp16 and bf16 at 4,096 to 10,240 on an MI210, 123 of 181 TFLOP/s
+    # (zzc0721/torch-performance-test-data, issue 195).
+    "gfx90a": Sustained(0.68, 0.68, 0.81, _CDNA3_ATTENTION, None, 0.70, measured=False),
     # MAMF: MI300X 668.4, MI355X 1565, Gaudi2 418.7, Gaudi3 1243 TFLOP/s; fp8 Gaudi2 826.5, Gaudi3 1289.5.
-    "gfx942": Sustained(0.51 * BEST_TO_MEDIAN, 0.42, 0.81, _AMPERE_ATTENTION, None, 0.70, measured=False),
-    "gfx950": Sustained(0.62 * BEST_TO_MEDIAN, 0.52, 0.81, _AMPERE_ATTENTION, None, 0.70, measured=False),
+    "gfx942": Sustained(0.51 * BEST_TO_TYPICAL_CDNA, 0.40, 0.81, _CDNA3_ATTENTION, None, 0.70, measured=False),
+    "gfx950": Sustained(0.62 * BEST_TO_TYPICAL_CDNA, 0.48, 0.81, _CDNA4_ATTENTION, None, 0.70, measured=False),
     "gaudi2": Sustained(0.97 * BEST_TO_MEDIAN, 0.79, 0.81, _AMPERE_ATTENTION, measured=False),
     "gaudi3": Sustained(0.68 * BEST_TO_MEDIAN, 0.58, 0.81, _AMPERE_ATTENTION, measured=False),
 }
-NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "7.5": "8.6", "gfx90a": "gfx942", "gfx908": "gfx942"}
+BY_BOARD = {
+    # Means of fp16 and bf16 at 4,096 to 10,240 (zzc0721/torch-performance-test-data, issues 120 and 185): 55.1 TFLOP/s
+    # at 72 W, 114.9 at 300 W. A board that its power keeps at half of its clock runs at a lower voltage.
+    "L4": 0.765e12,
+    "A40": 0.383e12,
+}
+"""FLOPs of products per joule of boards that were measured themselves, by their names in the catalog."""
+NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "7.5": "8.6", "gfx908": "gfx90a"}
 """Capability whose shares another one takes; all others take those of an A100."""
 
 PCIE_PAIR = 0.65
@@ -118,8 +148,14 @@ HOST_LINK = 0.80
 (ml-engineering)."""
 
 
-def sustained(capability: str) -> Sustained:
-    """Returns the shares of a compute capability, or those of the nearest one that is measured."""
+def sustained(capability: str, board: str = "") -> Sustained:
+    """Returns the shares of a compute capability, or those of the nearest one that is measured.
+
+    Args:
+        capability: The compute capability.
+        board: Name of the GPU in the catalog, where a rate of its own may be measured.
+    """
     if capability in BY_CAPABILITY:
-        return BY_CAPABILITY[capability]
+        found = BY_CAPABILITY[capability]
+        return found._replace(flops_per_joule=BY_BOARD.get(board, found.flops_per_joule))
     return BY_CAPABILITY[NEAREST.get(capability, "8.0")]._replace(measured=False)

@@ -79,6 +79,7 @@ def timed() -> list[Timed]:
 
 def _timed(row: dict[str, str]) -> Timed:
     run, ranks = _run(row), int(row["number_gpus"])
+    loop = then.expert_kernels(find_model(run.model).architecture)
     sharding = "one GPU" if ranks == 1 else "FSDP1" if row["number_nodes"] == "1" else "FSDP1 of several nodes"
     return Timed(
         source=f"HF trainer, {sharding}",
@@ -90,7 +91,8 @@ def _timed(row: dict[str, str]) -> Timed:
         machine=(run.model, row["gpu_model"], ranks),
         network=_network(row),
         rdma=_has_rdma(row),
-        launched=then.expert_kernels(find_model(run.model).architecture) if row["method"] != "gptq-lora" else 0,
+        launched=loop if row["method"] != "gptq-lora" else 0,  # today's quantized experts are a loop, too
+        waits=loop > 0,
     )
 
 

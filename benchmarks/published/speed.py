@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from published.kernels import MEGATRON, with_megatron
 from published.step_times import Timed
 
 from hardware import Cluster, Link, load_catalog
 from planner.memory import MemoryModel, Traffic, Work
 from planner.memory.step.traffic import hooked_modules
+from planner.memory.tracing.implementations import TODAY
 from planner.problem.resolve import resolve_one
 from planner.time import Rates, StepTime, seconds_between, step_time
 from strategies import Strategy
@@ -72,8 +74,12 @@ def ask(run: Timed) -> Asked:
     workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
     problem, _, candidate = resolve_one(run.model, gpu, None, axes, workload, size, steps)
     strategy, memory = candidate.strategy, problem.memory
+    if run.kernel == MEGATRON and isinstance(memory, MemoryModel):
+        memory = memory.by(with_megatron(TODAY))
     work, traffic = memory.work(strategy), memory.traffic(strategy)
     work = work._replace(kernels=work.kernels + run.launched)
+    if run.waits:
+        traffic = traffic.waiting()
     if run.hooked and isinstance(memory, MemoryModel):
         modules = hooked_modules(memory.units(memory.setting(strategy), strategy.sharding))
         traffic = traffic._replace(modules=modules, lockstep=True)

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from published.kernels import MEGATRON
 
 from planner.models import Model
 from planner.models.families import family
+
+UNNAMED = {
+    "aotriton": ("sdpa", "aotriton"),
+    "flash-attention-1": ("flash-attention-2", "flash-1"),
+    MEGATRON: ("eager", MEGATRON),
+}
+"""Choice of the planner's, and kernel, of each attention that the planner has no choice for."""
 
 FILE = Path(__file__).with_name("step_times.yaml")
 
@@ -30,6 +38,7 @@ class Timed(NamedTuple):
         rdma: Whether nodes exchange by RDMA; otherwise by sockets.
         link: Bytes per second of a GPU's PCIe slot where it is not the catalog's, or None.
         launched: Kernels of a micro-batch that the run's library launched and today's does not.
+        waits: Whether experts of the run's library are a loop, in which the host waits for the GPU.
         hooked: Whether DeepSpeed's ZeRO-3 has hooks around the modules of a run on one GPU, which shards nothing.
     """
 
@@ -45,6 +54,7 @@ class Timed(NamedTuple):
     link: int | None = None
     hooked: bool = False
     launched: int = 0
+    waits: bool = False
 
     @property
     def tokens(self) -> int:
@@ -74,9 +84,7 @@ def _timed(source: str, group: dict[str, Any], row: list[Any]) -> Timed:
         "allocator": "native",
         **group["options"],
     }
-    kernel = ""
-    if request["attention"] == "flash-attention-1":
-        request["attention"], kernel = "flash-attention-2", "flash-1"
+    request["attention"], kernel = UNNAMED.get(request["attention"], (request["attention"], ""))
     tokens = length * size * steps
     per_second = {
         "tokens_per_second_per_gpu": value,

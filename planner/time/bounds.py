@@ -8,8 +8,8 @@ COMPUTING = 0.86, 1.17
 """Measured over predicted seconds, the fifth and the ninety-fifth percentile, of 160 steps of which the GPU computes in
 at least 85% (benchmarks/throughput.py without llm-foundry, whose 139 runs are nearer than all others)."""
 COMPUTING_UNMEASURED = 0.70, 1.60
-"""The same for GPUs with the shares of another architecture. An assumption: the two runs on MI300X, where only the best
-shape is measured, are within 1.6."""
+"""The same for GPUs whose shares no step times bear out, or that take those of another architecture. An assumption; the
+run on eight MI300X takes 1.15 times what is said."""
 WAITING = 0.36, 1.9
 """The same percentiles of what is neither computing nor the optimizer, over the 88 other steps: it depends on
 processors and networks that a request does not describe."""

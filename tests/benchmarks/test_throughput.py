@@ -6,23 +6,55 @@ import statistics
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 
+import pytest
 from published import bench
-from published.speed import Speed, ask
+from published.left_out import left_out
+from published.speed import Asked, Speed, ask
 from published.step_times import timed
+from throughput import line
 
+PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
 MEDIAN, WITHIN_A_QUARTER, ORDERED, IN_RANGE = 0.10, 0.90, 0.95, 0.80
 ONE_GPU, FSDP = 0.15, 0.20
+LEFT_OUT = 0.15
+CONTRADICTED = {"HF trainer, FSDP1 of several nodes": 0.165}
+"""Medians of runs that are asked with a network which four of 17 show that they did not have."""
+TWELVE = {
+    "llm-foundry": "llm-foundry",
+    "torchtitan": "torchtitan",
+    "fms-fsdp": "fms-fsdp",
+    "qwen": "Qwen",
+    "fsdp_qlora": "fsdp_qlora",
+    "torchtune": "torchtune",
+}
+"""Beginning of the row of each source that has one of its own."""
+TRAINER = {
+    "HF trainer, one GPU": "Hugging Face's trainer, one GPU",
+    "HF trainer, FSDP1": "the same with FSDP1, one node",
+    "HF trainer, FSDP1 of several nodes": "the same on several nodes",
+}
+
+
+@cache
+def asked() -> list[Asked]:
+    return [ask(run) for run in timed()]
+
+
+@cache
+def asked_of_the_trainer() -> list[Asked]:
+    return [ask(run) for run in bench.timed()]
 
 
 @cache
 def speeds() -> list[Speed]:
-    return [ask(run).speed() for run in timed()]
+    return [one.speed() for one in asked()]
 
 
 @cache
 def trainer() -> list[Speed]:
-    return [ask(run).speed() for run in bench.timed()]
+    return [one.speed() for one in asked_of_the_trainer()]
 
 
 def median(found: Sequence[Speed]) -> float:
@@ -52,3 +84,37 @@ def test_runs_of_hugging_faces_trainer_are_near_what_was_measured() -> None:
     assert median([speed for speed in trainer() if speed.run.source.endswith("one GPU")]) <= ONE_GPU
     assert median([speed for speed in trainer() if "FSDP1" in speed.run.source]) <= FSDP
     assert share(trainer(), lambda speed: speed.is_inside) >= IN_RANGE
+
+
+@cache
+def rows() -> list[list[str]]:
+    section = PAGE.read_text().partition("\n## Step times\n")[2].partition("\n## ")[0]
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in section.splitlines() if row.startswith("|")]
+
+
+def kinds() -> dict[str, list[Speed]]:
+    """The runs of each row of the page's table, by the beginning of the row."""
+    found: dict[str, list[Speed]] = {"**all twelve**": speeds(), "the trainer, all": trainer()}
+    for speed in speeds():
+        found.setdefault(TWELVE.get(speed.run.source, "six others"), []).append(speed)
+    for speed in trainer():
+        found.setdefault(TRAINER[speed.run.source], []).append(speed)
+    return found
+
+
+@pytest.mark.parametrize(
+    "begin", [*TWELVE.values(), "six others", "**all twelve**", *TRAINER.values(), "the trainer, all"]
+)
+def test_the_page_has_the_table(begin: str) -> None:
+    (row,) = [found for found in rows() if found[0].startswith(begin)]
+    _, n, _, middle, ninetieth, near, inside, pairs, _ = [c.strip() for c in line("", kinds()[begin]).split("|")[1:-1]]
+    assert row[1:6] == [n, middle, ninetieth, near, inside]
+    assert row[6] == pairs
+
+
+def test_each_source_is_near_by_constants_that_it_did_not_give() -> None:
+    found: dict[str, list[Speed]] = {}
+    for speed in left_out([*asked(), *asked_of_the_trainer()]):
+        found.setdefault(speed.run.source, []).append(speed)
+    far = {source: median(of) for source, of in found.items() if median(of) > CONTRADICTED.get(source, LEFT_OUT)}
+    assert not far

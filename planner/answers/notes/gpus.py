@@ -45,8 +45,8 @@ def on_time(gpu: GPU) -> Iterator[str]:
         return
     if gpu.compute_capability in BY_CAPABILITY:
         yield (
-            f"of {gpu.name} products of the best shape alone are measured; attention and memory are taken to reach the "
-            "shares of peak that they do on an A100: few step times were compared: times are no more than a guess."
+            f"rates of {gpu.name} are those of single products and kernels that others measured, or shares of peak as "
+            "on an A100: few step times were compared: times are no more than a guess."
         )
     else:
         yield (

@@ -69,6 +69,16 @@ class Traffic(NamedTuple):
         read = round(self.optimizer_bytes * passes)
         return self._replace(step_with_host=with_host, optimizer_flops=flops, optimizer_bytes=read)
 
+    def waiting(self) -> "Traffic":
+        """Returns this where the host waits for the GPU in every block, as a loop over experts makes it.
+
+        The loop asks `torch.where` for the tokens of each expert, and the host has to know how many they are. It comes
+        to FSDP1's next unit, and gathers it, when this one is computed: nothing is exchanged beside computation.
+        """
+        if not (self.lockstep and self.units):
+            return self
+        return self._replace(micro=Moved(), waited_for=self.micro.plus(self.waited_for))
+
     @classmethod
     def of(
         cls,

@@ -45,6 +45,18 @@ def test_a_board_with_little_power_multiplies_at_what_its_power_allows() -> None
     assert rates("L40S").half_flops == pytest.approx(350 * 0.51e12)
 
 
+def test_a_board_that_was_measured_itself_multiplies_at_its_own_rate() -> None:
+    assert rates("L4").half_flops == pytest.approx(72 * 0.765e12)
+    assert CATALOG.get("L4").sustained.attention == CATALOG.get("L40S").sustained.attention
+
+
+def test_amd_has_rates_of_its_own_kernels() -> None:
+    cluster, asked = Cluster(CATALOG.get("MI300X")), strategy("MI300X", Precision.BF16_MIXED)
+    now, then = Rates.of(cluster, asked), Rates.of(cluster, asked, "aotriton")
+    assert now.half_flops == then.half_flops == pytest.approx(1307.4e12 * 0.51 * 0.78)
+    assert (now.attention_backward, then.attention_backward) == pytest.approx((1307.4e12 * 0.155, 1307.4e12 * 0.09))
+
+
 def test_fp8_has_a_rate_of_its_own_where_the_gpu_has_it() -> None:
     assert rates("H100-80GB-SXM", Precision.FP8_MIXED).fp8_flops == pytest.approx(1978.9e12 * 0.50)
     found = rates("A100-40GB-SXM")
@@ -92,4 +104,4 @@ def test_a_gpu_that_nothing_was_measured_of_says_so() -> None:
     assert CATALOG.get("A100").sustained.measured
     assert not CATALOG.get("T4").sustained.measured
     of_best_shape = {capability for capability, found in BY_CAPABILITY.items() if not found.measured}
-    assert of_best_shape == {"gfx942", "gfx950", "gaudi2", "gaudi3"}
+    assert of_best_shape == {"gfx90a", "gfx942", "gfx950", "gaudi2", "gaudi3"}

@@ -10,6 +10,7 @@ from planner.memory import Moved, Traffic, Work
 from planner.memory.sharding.account import Parameter, Unit
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.step.traffic import hooked_modules
+from planner.problem.resolve import resolve_one
 from strategies import DataParallel, Fsdp1, Fsdp2, GradientSync, Offload, Optimizer, Replicated, Sharding
 
 A100 = load_catalog().get("A100-40GB-SXM")
@@ -23,6 +24,7 @@ EACH = GradientSync.EACH
 UNITS = [unit(800, 1600, 1200, 400), unit(160, 320, 240, 80)]
 GRADIENTS, GATHERED, WHOLE_GRADIENTS, STORED, STATES = 960, 1920, 1440, 480, 5_000
 OPTIMIZER = 3 * GRADIENTS + 2 * STATES
+SHARDED = {"sharding": "full_shard", "sharding_backend": "fsdp1"}
 
 
 def traffic(sharding: DataParallel, gpus: int, nodes: int = 1) -> Traffic:
@@ -90,6 +92,26 @@ def test_a_recomputation_that_runs_whole_units_waits_for_a_third_gather() -> Non
 def test_the_host_of_fsdp1_waits_for_the_gpu_and_that_of_fsdp2_does_not() -> None:
     assert traffic(Fsdp1(), 4).lockstep
     assert not traffic(Fsdp2(), 4).lockstep
+
+
+def test_where_the_host_waits_in_every_block_fsdp1_exchanges_nothing_beside_computation() -> None:
+    found = Traffic.of(UNITS, Fsdp1(gradient_sync=EACH), Cluster(A100, 4), STATES, recomputes_units=True)
+    waiting = found.waiting()
+    assert waiting == found._replace(micro=Moved(), waited_for=found.micro.plus(found.waited_for))
+    for other in (Fsdp2(), Replicated()):
+        assert traffic(other, 4).waiting() == traffic(other, 4)
+
+
+def test_a_loop_over_quantized_experts_waits_and_one_product_of_all_does_not() -> None:
+    def waited_for(**options: str) -> Moved:
+        axes = {"finetuning": "qlora", "unquantized_dtype": "bf16", "precision": "bf16-true"} | SHARDED
+        axes |= {"lora_targets": "q_proj,v_proj", **options}
+        gpu = load_catalog().get("A100-80GB-SXM")
+        _, solver, candidate = resolve_one("mixtral-8x7b", gpu, None, axes, {"gpus": 4, "sequence_length": 512}, 1, 1)
+        return solver.model.traffic(candidate.strategy).waited_for
+
+    assert waited_for() == Moved()
+    assert waited_for(expert_quantization="same").within_node > 0
 
 
 def test_zero3_has_hooks_around_the_factors_of_adapters_too() -> None:
