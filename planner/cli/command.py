@@ -107,6 +107,9 @@ class Group(click.Group, Command):
         """
         word = args[0]
         if self.list_commands(ctx) == ["show"] and not word.startswith("-") and word != "show":
+            from planner.cli.matching import mark_bare
+
+            mark_bare(ctx)
             return super().resolve_command(ctx, ["show", *args])  # `planner gpus T4` shows it
         if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
             raise self._unknown(ctx, word)

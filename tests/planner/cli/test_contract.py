@@ -60,7 +60,7 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         (("fitt",), "unknown command 'fitt'", "did you mean fit?"),
         (("xyz",), "unknown command 'xyz'", "one of fit, "),
         (("gpus", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),
-        (("machines", "p5"), "unknown machine 'p5'", "did you mean p5.48xlarge, p5e.48xlarge, p5en.48xlarge?"),
+        (("machines", "p5.49xlarge"), "unknown machine 'p5.49xlarge'", "did you mean p5.48xlarge, p5e.48xlarge, "),
         (("--nope",), "unknown option --nope", "planner --help explains"),
         (("fit",), "MODEL is missing", f"for example: {FIT}"),
         (("fit", "7B"), "--gpu is missing", f"for example: {FIT}"),
