@@ -14,6 +14,7 @@ from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.machine import Machine
 from hardware.named import Named, name_key
+from hardware.sizes import tidied
 from hardware.unlisted import memory_of, unlisted
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
@@ -92,7 +93,7 @@ class Catalog:
         if gpu is None and (size := memory_of(name)) is not None:
             if not LEAST <= size <= MOST:
                 raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
-            return unlisted(name.replace(" ", ""), size, self.gpus)
+            return unlisted(tidied(name), size, self.gpus)
         if gpu is None:
             from hardware.unplanned import why_unplanned  # only errors need it
 
