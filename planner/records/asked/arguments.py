@@ -17,6 +17,8 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("grad_accum", "accumulate_grad_batches", "gas"), "gradient_accumulation_steps"),
     **dict.fromkeys(("num_gpus", "n_gpus", "num_processes", "nproc_per_node", "world_size"), "gpus"),
     **dict.fromkeys(("gpus_per_node", "ngpus", "devices"), "gpus"),
+    **dict.fromkeys(("vram", "vram_gb", "memory", "gpu_memory", "gpu_memory_gb", "gpu_ram"), "gpu"),
+    **dict.fromkeys(("gpu_name", "gpu_type", "device", "accelerator", "card"), "gpu"),
     **dict.fromkeys(("num_nodes", "nnodes", "num_machines"), "nodes"),
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
     **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "precision"),
@@ -29,6 +31,7 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("flash_attn", "flash_attention", "use_flash_attn", "attn_impl"), "attention"),
     **dict.fromkeys(("unsloth", "trl", "axolotl", "llama_factory", "trainer"), "framework"),
     **dict.fromkeys(("ddp", "fsdp2", "zero", "zero1", "zero2", "zero3", "sharding_strategy", "strategy"), "sharding"),
+    **dict.fromkeys(("zero_stage", "zero_optimization"), "sharding"),
     **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit"), "quantization"),
     **{"optim": "optimizer", "gradient_checkpointing": "checkpointing", "attn_implementation": "attention"},
     **{"target_modules": "lora_targets", "lora_target": "lora_targets", "use_liger_kernel": "kernels"},
@@ -49,6 +52,13 @@ SWITCHED_ON: Final = {
     **{"load_in_4bit": "nf4", "load_in_8bit": "int8", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3"},
 }
 """Choice of the argument that is meant where the name is a flag that is called otherwise than the choice."""
+
+_VALUES: Final[dict[str, dict[str, str]]] = {
+    "quantization": {"4": "nf4", "8": "int8"},
+    "sharding": {**{str(stage): f"zero{stage}" for stage in (1, 2, 3)}, "0": "no_shard"},
+    "lora_targets": {"all": "all-linear"},
+}
+"""Values that training libraries give an argument under another name, and what they are here."""
 
 
 def near_arguments(name: str, known: Iterable[str]) -> tuple[str, ...]:
@@ -77,6 +87,21 @@ def argument_of(name: str, known: Iterable[str]) -> str | None:
 def switched_on(name: str) -> str | None:
     """Returns the choice that a flag of a library means where that is called otherwise; None of any other name."""
     return SWITCHED_ON.get(plain(name))
+
+
+def value_of(name: str, value: str) -> str:
+    """Returns the value of an argument that a library's argument means with a value of its own; others as they are.
+
+    Args:
+        name: What the library calls the argument, such as `zero_stage`.
+        value: Its value there, such as `3`.
+    """
+    called = plain(name)
+    argument = ELSEWHERE.get(called, "")
+    if argument == "gpu" and value.replace(".", "", 1).isdecimal():  # of memory: cards sold as 24 GB have 24 GiB
+        return f"{value}GiB"
+    first = value.split()[0] if value.split() else value  # fsdp: "full_shard auto_wrap"
+    return _VALUES.get(argument, {}).get(value.casefold(), first if called == "fsdp" else value)
 
 
 def plain(name: str) -> str:
