@@ -16,7 +16,7 @@ import click
 from hardware.errors import PlannerError
 from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
-from planner.cli.rewording import meant_option, refusal, reworded
+from planner.cli.rewording import meant_option, refusal, reworded, together, with_gpu
 from planner.plugins import said
 from planner.printable import printable
 from planner.records.asked.arguments import argument_of, near_arguments
@@ -74,13 +74,15 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
     if ctx is None:
         return _lower(error.format_message()), "--help explains the options"
     command, more = ctx.command, f"{ctx.command_path} --help explains"
+    args = tuple(ctx.find_root().obj or ())
     if isinstance(error, click.NoSuchOption):
         return f"unknown option {error.option_name}", _way_out(error.option_name, ctx) or more
     if isinstance(error, click.MissingParameter) and isinstance(command, Command) and error.param is not None:
         name = error.param.opts[0]
         missing = name if name.startswith("-") else name.upper()
-        return f"{missing} is missing", f"for example: {command.examples[0]}"
-    return _lower(error.format_message()), more
+        line = with_gpu(args, ctx) if name == "--gpu" else None
+        return f"{missing} is missing", line or f"for example: {command.examples[0]}"
+    return _lower(error.format_message()), together(args, ctx) or with_gpu(args, ctx) or more
 
 
 def _way_out(name: str, ctx: click.Context) -> str | None:

@@ -80,6 +80,63 @@ def reworded(args: Sequence[str], ctx: click.Context) -> str | None:
     return shlex.join(["planner", args[0], *found])
 
 
+def together(args: Sequence[str], ctx: click.Context) -> str | None:
+    """Returns a command line in which two words are one name, as in `--gpu rtx 4090`; None if no two are one.
+
+    Args:
+        args: The command line, without the program's name.
+        ctx: The context of its command.
+    """
+    for i in range(1, len(args) - 1):
+        name = f"{args[i]} {args[i + 1]}"
+        line = [*args[:i], name, *args[i + 2 :]]
+        if "-" not in (args[i][:1], args[i + 1][:1]) and _is_known(name) and _is_read(line[1:], ctx):
+            return shlex.join(["planner", *line])
+    return None
+
+
+def with_gpu(args: Sequence[str], ctx: click.Context) -> str | None:
+    """Returns a command line without --gpu with one of its words as the GPU, as in `fit 7B 4090`; None if none is one.
+
+    Args:
+        args: The command line, without the program's name.
+        ctx: The context of its command.
+    """
+    if "--gpu" in args:
+        return None
+    for length in (1, 2):
+        for i in range(1, len(args) - length + 1):
+            name = " ".join(args[i : i + length])
+            line = [*args[:i], *args[i + length :], "--gpu", name]
+            if not name.startswith("-") and _is_gpu(name) and _is_read(line[1:], ctx):
+                return shlex.join(["planner", *line])
+    return None
+
+
+def _is_known(name: str) -> bool:
+    """Returns whether a name is one of a GPU or of a model of the registry."""
+    from planner.models import recognize
+
+    if _is_gpu(name):
+        return True
+    try:
+        recognize(name)
+    except PlannerError:
+        return False
+    return True
+
+
+def _is_gpu(name: str) -> bool:
+    """Returns whether a name is one of a GPU or machine of the catalog."""
+    from hardware import load_catalog
+
+    try:
+        catalog = load_catalog()
+        return catalog.find_machine(name) is not None or catalog.get(name) is not None
+    except PlannerError:
+        return False
+
+
 def _walked(rest: list[str], known: Mapping[str, click.Parameter], ctx: click.Context) -> list[str] | None:
     """Returns the words of a command line with unknown options replaced; None where one stays unknown."""
     found: list[str] = []

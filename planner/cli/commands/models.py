@@ -31,16 +31,17 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 
 @models.command(examples=("planner models show llama-2-7b", "planner models show path/to/config.json --json"))
-@click.argument("name", type=MODEL_NAME)
+@click.argument("parts", type=MODEL_NAME, nargs=-1, required=True, metavar="NAME")
 @json_option
 @click.pass_context
-def show(ctx: click.Context, name: str, as_json: bool) -> None:
+def show(ctx: click.Context, parts: tuple[str, ...], as_json: bool) -> None:
     """Show one model: its shape, its exact number of parameters, and where they are.
 
     NAME is one that `planner models` lists, a config.json, hf:org/name, or a size such as 7B.
     """
     from planner.models import recognize, registry_models, replayed_models, sized_model
 
+    name = " ".join(parts)  # `planner models llama 2`
     every = (*registry_models(), *replayed_models())
     found = meant(name, every, lambda entry: entry.names, sized_model, bare=is_bare(ctx))
     as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])

@@ -19,10 +19,11 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("gpus_per_node", "ngpus", "devices"), "gpus"),
     **dict.fromkeys(("vram", "vram_gb", "memory", "gpu_memory", "gpu_memory_gb", "gpu_ram"), "gpu"),
     **dict.fromkeys(("gpu_name", "gpu_type", "device", "accelerator", "card"), "gpu"),
+    **dict.fromkeys(("ram", "host_ram", "cpu_ram", "cpu_memory", "system_memory"), "host_memory"),
     **dict.fromkeys(("num_nodes", "nnodes", "num_machines"), "nodes"),
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
     **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "precision"),
-    **dict.fromkeys(("lora_r", "lora_dim", "rank"), "lora_rank"),
+    **dict.fromkeys(("lora_r", "lora_dim", "rank", "r"), "lora_rank"),
     **dict.fromkeys(("lora", "qlora", "full", "peft", "adapter", "method"), "finetuning"),
     **dict.fromkeys(("finetuning_type", "train_type"), "finetuning"),
     **dict.fromkeys(("sft", "dpo", "grpo", "ppo", "rl", "stage", "rlhf_type"), "task"),
@@ -32,7 +33,7 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("unsloth", "trl", "axolotl", "llama_factory", "trainer"), "framework"),
     **dict.fromkeys(("ddp", "fsdp2", "zero", "zero1", "zero2", "zero3", "sharding_strategy", "strategy"), "sharding"),
     **dict.fromkeys(("zero_stage", "zero_optimization"), "sharding"),
-    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit"), "quantization"),
+    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit", "quant", "quantize", "bits"), "quantization"),
     **{"optim": "optimizer", "gradient_checkpointing": "checkpointing", "attn_implementation": "attention"},
     **{"target_modules": "lora_targets", "lora_target": "lora_targets", "use_liger_kernel": "kernels"},
     **{"use_dora": "lora_variant", "use_rslora": "lora_variant", "use_peft": "finetuning", "torch_compile": "kernels"},
@@ -98,7 +99,7 @@ def value_of(name: str, value: str) -> str:
     """
     called = plain(name)
     argument = ELSEWHERE.get(called, "")
-    if argument == "gpu" and value.replace(".", "", 1).isdecimal():  # of memory: cards sold as 24 GB have 24 GiB
+    if argument in ("gpu", "host_memory") and value.replace(".", "", 1).isdecimal():  # what is sold as 24 GB has 24 GiB
         return f"{value}GiB"
     first = value.split()[0] if value.split() else value  # fsdp: "full_shard auto_wrap"
     return _VALUES.get(argument, {}).get(value.casefold(), first if called == "fsdp" else value)

@@ -39,7 +39,9 @@ _WITHOUT_EFFECT: Final = frozenset(
     )
 )
 """What a training run is told as well, and what changes neither its memory nor the time of its step."""
+_IN_SOME_BLOCKS: Final = "adapters in some blocks alone are not planned: in all they take more, so leave it out"
 _SEVERAL: Final = {
+    **dict.fromkeys(("layers_to_transform", "peft_layers_to_transform"), _IN_SOME_BLOCKS),
     **dict.fromkeys(
         ("batch_size", "batch"), "--micro-batch-size{} of a GPU's pass, or --global-batch-size{} of a step"
     ),

@@ -126,3 +126,48 @@ def test_what_is_not_planned_is_said_of_the_flag_too() -> None:
 def test_model_and_gpu_are_put_where_they_belong(line: str, command: str) -> None:
     assert f"planner {command}" in hint(line)
     assert run(command).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("fit gpt2 rtx 4090", "fit gpt2 --gpu 'rtx 4090'"),
+        ("fit gpt2 4090", "fit gpt2 --gpu 4090"),
+        ("explain gpt2 a100", "explain gpt2 --gpu a100"),
+        ("fit gpt2 --gpu rtx 4090", "fit gpt2 --gpu 'rtx 4090'"),
+        ("fit llama2 7b --gpu h100", "fit 'llama2 7b' --gpu h100"),
+        ("train gpt2 --gpu T4", "fit gpt2 --gpu T4"),
+        ("gpt2 --gpu T4", "fit gpt2 --gpu T4"),
+        ("planner fit gpt2 --gpu T4", "fit gpt2 --gpu T4"),
+        ("vram gpt2 --gpu T4", "estimate gpt2 --gpu T4"),
+        ("list gpus", "gpus"),
+        ("list", "gpus"),
+        ("help fit", "fit --help"),
+        ("help", "--help"),
+        ("version", "--version"),
+    ],
+)
+def test_words_in_other_places_are_put_where_they_belong(line: str, command: str) -> None:
+    assert hint(line) == f"planner {command}"
+    assert run(command).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "way_out"),
+    [
+        ("fit 7B 8B --gpu T4", "planner fit --help explains"),  # two models are none
+        ("fit gpt2 --gpu gtx 1660", "planner fit --help explains"),  # which no catalog lists
+        ("fit gpt2 --gpu T4 --gpus 8x", "--gpus 8"),
+        ("fit gpt2 --gpu T4 --bits 4 --qlora", "did you mean --quantization nf4?"),
+        ("fit gpt2 --gpu T4 --r 64 --lora", "did you mean --lora-rank 64?"),
+        ("fit gpt2 --vram 16 --ram 64", "did you mean --host-memory 64GiB?"),
+        ("fit gpt2 --gpu T4 --layers-to-transform 0,1", "adapters in some blocks alone are not planned"),
+    ],
+)
+def test_what_a_newcomer_types_is_answered(line: str, way_out: str) -> None:
+    assert hint(line).startswith(way_out)
+
+
+def test_words_behind_models_are_one_name_too() -> None:
+    shown = run("models llama 2 7b")
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "llama-2-7b")
