@@ -81,16 +81,17 @@ def reworded(args: Sequence[str], ctx: click.Context) -> str | None:
 
 
 def together(args: Sequence[str], ctx: click.Context) -> str | None:
-    """Returns a command line in which two words are one name, as in `--gpu rtx 4090`; None if no two are one.
+    """Returns a command line in which two words are one name, as in `--gpu rtx 4090`, or two GPUs; None if no two are.
 
     Args:
         args: The command line, without the program's name.
         ctx: The context of its command.
     """
     for i in range(1, len(args) - 1):
-        name = f"{args[i]} {args[i + 1]}"
-        line = [*args[:i], name, *args[i + 2 :]]
-        if "-" not in (args[i][:1], args[i + 1][:1]) and _is_known(name) and _is_read(line[1:], ctx):
+        first, second = args[i : i + 2]
+        name, both = f"{first} {second}", args[i - 1] == "--gpu" and _is_gpu(first) and _is_gpu(second)
+        line = [*args[:i], f"{first},{second}" if both else name, *args[i + 2 :]]
+        if "-" not in (first[:1], second[:1]) and (both or _is_known(name)) and _is_read(line[1:], ctx):
             return shlex.join(["planner", *line])
     return None
 

@@ -136,6 +136,7 @@ def test_model_and_gpu_are_put_where_they_belong(line: str, command: str) -> Non
         ("explain gpt2 a100", "explain gpt2 --gpu a100"),
         ("fit gpt2 --gpu rtx 4090", "fit gpt2 --gpu 'rtx 4090'"),
         ("fit llama2 7b --gpu h100", "fit 'llama2 7b' --gpu h100"),
+        ("fit gpt2 --gpu t4 l4", "fit gpt2 --gpu t4,l4"),
         ("train gpt2 --gpu T4", "fit gpt2 --gpu T4"),
         ("gpt2 --gpu T4", "fit gpt2 --gpu T4"),
         ("planner fit gpt2 --gpu T4", "fit gpt2 --gpu T4"),
@@ -158,6 +159,9 @@ def test_words_in_other_places_are_put_where_they_belong(line: str, command: str
         ("fit 7B 8B --gpu T4", "planner fit --help explains"),  # two models are none
         ("fit gpt2 --gpu gtx 1660", "planner fit --help explains"),  # which no catalog lists
         ("fit gpt2 --gpu T4 --gpus 8x", "--gpus 8"),
+        ("fit gpt2 --gpu T4 --precision 4bit", "did you mean bf16-mixed, with --finetuning qlora --quantization nf4?"),
+        ("fit gpt2 --gpu T4 --finetuning qlora --quantization 8", "did you mean int8?"),
+        ("fit gpt2 --gpu T4 --framework hf", "did you mean transformers?"),
         ("fit gpt2 --gpu T4 --bits 4 --qlora", "did you mean --quantization nf4?"),
         ("fit gpt2 --gpu T4 --r 64 --lora", "did you mean --lora-rank 64?"),
         ("fit gpt2 --vram 16 --ram 64", "did you mean --host-memory 64GiB?"),
@@ -171,3 +175,8 @@ def test_what_a_newcomer_types_is_answered(line: str, way_out: str) -> None:
 def test_words_behind_models_are_one_name_too() -> None:
     shown = run("models llama 2 7b")
     assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "llama-2-7b")
+
+
+def test_dollars_may_stand_with_their_sign() -> None:
+    assert run("fit gpt2 --gpu T4 --tokens 1M --budget '$50' --price '0.5 USD'").exit_code == 0
+    assert hint("fit gpt2 --gpu T4 --tokens 1M --budget '€50'") == "budget is such as 3 or 2.5"
