@@ -14,6 +14,8 @@ from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.machine import Machine
 from hardware.named import Named, name_key
+from hardware.sized_name import of_size
+from hardware.sizes import tidied
 from hardware.unlisted import memory_of, unlisted
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
@@ -84,6 +86,8 @@ class Catalog:
     def get(self, name: str) -> GPU:
         """Returns the GPU with a name or alias, or a stand-in of the size that the name says, such as `24GiB`.
 
+        The size of its memory may stand behind a name that has none: `4090 24GB`.
+
         Raises:
             UnknownNameError: There is none; the hint gives the nearest names.
             PlannerError: The name is not a string, is that of hardware that is not planned, or the size is of no card.
@@ -92,7 +96,8 @@ class Catalog:
         if gpu is None and (size := memory_of(name)) is not None:
             if not LEAST <= size <= MOST:
                 raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
-            return unlisted(name.replace(" ", ""), size, self.gpus)
+            return unlisted(tidied(name), size, self.gpus)
+        gpu = gpu or of_size(name, self._meant)
         if gpu is None:
             from hardware.unplanned import why_unplanned  # only errors need it
 
@@ -103,6 +108,12 @@ class Catalog:
                 error.hint = f"{error.hint}; --vram 24GiB plans a card of that memory that is not listed"
             raise error
         return gpu
+
+    def _meant(self, *names: str) -> Iterator[GPU]:
+        """Yields the GPUs that names of a card may mean, the likeliest first."""
+        for name in names:
+            found = self.find(name)
+            yield from () if found is None else (found, *map(self.get, self.variants(name)))
 
     def find_machine(self, name: str) -> Machine | None:
         """Returns the machine with a name or alias, or None."""

@@ -1,6 +1,6 @@
 """Defines the errors of the product: each says what is wrong, shows the value, and hints at the nearest valid one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 _MAX_SUGGESTIONS = 4
 _LONGEST_NAME = 200  # searching near names of a longer text would take too long
@@ -54,12 +54,13 @@ class UnknownNameError(PlannerError):
         kind: What the name is of, such as `GPU`; `planner <kind>s` lists the known ones.
         name: The unknown name.
         known: All names that exist.
+        same: Returns what a known name is of, so that of one thing one name is suggested.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], same: Callable[[str], str] | None = None) -> None:
         self.kind = kind
         self.name = name
-        self.suggestions = nearest_names(name, known)
+        self.suggestions = nearest_names(name, known, same)
         listing = f"planner {kind.lower()}s lists all"
         hint = f"did you mean {', '.join(self.suggestions)}?  ({listing})" if self.suggestions else listing
         super().__init__(f"unknown {kind} {shown(name)}", hint)
@@ -97,8 +98,10 @@ def normalized(name: str) -> str:
     return "".join(name.replace("-", " ").replace("_", " ").split()).casefold()
 
 
-def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
+def nearest_names(name: str, known: Iterable[str], same: Callable[[str], str] | None = None) -> tuple[str, ...]:
     """Returns up to four known names that are close to a name, the closest first.
+
+    Where `same` says what a name is of, they are names of different things.
 
     These are the names that start with it or contain it, as a word where it has two letters; if there are none, those
     that are similar by difflib's ratio.
@@ -110,7 +113,8 @@ def nearest_names(name: str, known: Iterable[str]) -> tuple[str, ...]:
     best = max((score for score, _ in scored), default=0.0)
     cutoff = _CONTAINS if best >= _CONTAINS else _MIN_SIMILARITY
     close = sorted((pair for pair in scored if pair[0] >= cutoff), key=lambda pair: -pair[0])
-    return tuple(candidate for _, candidate in close[:_MAX_SUGGESTIONS])
+    firsts = {candidate if same is None else same(candidate): candidate for _, candidate in reversed(close)}
+    return tuple(candidate for _, candidate in close if candidate in firsts.values())[:_MAX_SUGGESTIONS]
 
 
 def _closeness(wanted: str, name: str) -> float:

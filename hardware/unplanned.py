@@ -24,6 +24,11 @@ _KINDS: Final = (
         "Intel's cards are not planned",
         "",
     ),
+    (
+        r"(nvidia)?(jetson|agx|orin|xavier).*",
+        "Jetson modules are not planned: they share the memory of the host, and none of their kernels is measured",
+        _AS_CARD,
+    ),
     (r"(google)?(tpu|v[2-6][ep]?-|cloudtpu).*", "TPUs are not planned: XLA lays memory out itself", ""),
     (
         r"(aws)?(trn|trainium|inf[12]|inferentia).*",
@@ -41,6 +46,8 @@ _KINDS: Final = (
 """Names without case, '-', '_' and spaces; what is said of them; and the way out, if not the usual one."""
 _COUNTED: Final = r"(?i)\s*(?:(\d{1,3})\s*[x*]\s*(\S.*?)|(\S.*?(?:[0-9B]\s*x|\s[x*]|\s?:))\s*(\d{1,3}))\s*"
 """A number of GPUs and a name: `8xH100`, `H100 x 8`, or `H100:8`, as SkyPilot spells it."""
+_WHOLE_NODE: Final = r"(?i)\s*(?:nvidia\s+)?[dh]gx[-_\s]*([abhv]\w+)\s*"
+"""A machine of NVIDIA's with eight of a GPU: `DGX H100`, `HGX-B200`."""
 _NOTEBOOKS: Final = {
     "colab": "--gpu T4 is Colab's free GPU; --gpu L4 and --gpu A100-40GB are those it rents",
     "kaggle": "--gpu T4 --gpus 2, or --gpu P100: what Kaggle has",
@@ -60,6 +67,8 @@ def why_unplanned(name: str, key: str) -> tuple[str, str] | None:
         before, named, with_mark, behind = counted.groups()
         gpu = named or with_mark.rstrip(" xX*:")
         return "the number of GPUs is an option of its own", f"--gpu {shlex.quote(gpu)} --gpus {int(before or behind)}"
+    if (node := re.fullmatch(_WHOLE_NODE, name)) is not None:
+        return "that is a machine, of eight GPUs", f"--gpu {node[1]} --gpus 8"
     for service, gpus in _NOTEBOOKS.items():
         if service in key:
             return "that is a service, not a GPU", gpus

@@ -131,12 +131,16 @@ def _plain(text: str) -> str:
 
 
 class InvalidChoiceError(PlannerError):
-    """Reports a name that an axis does not have; the hint gives what is meant, where that is known, and all names."""
+    """Reports a name that an axis does not have; the hint gives what is meant, where that is known, and all names.
+
+    Attributes:
+        meant: What is meant, by its name or in words that begin with it; None where that is not known.
+    """
 
     def __init__(self, axis: str, given: object, valid: Iterable[str], meant: str | None = None) -> None:
         names = list(valid)
         near = nearest_names(given, names) if isinstance(given, str) and meant is None else ()
-        meant = near[0] if near else meant
+        self.meant = meant = near[0] if near else meant
         hint = f"did you mean {meant}?  (one of {', '.join(names)})" if meant else f"one of {', '.join(names)}"
         super().__init__(f"unknown {axis} {shown(str(given) if isinstance(given, str) else given)}", hint)
 

@@ -104,7 +104,8 @@ class Framework(Choice):
     @classmethod
     def mistaken(cls) -> Mapping[str, str]:
         """Returns the nearest choices of the names of trainers, and of unsloth, which is TRL's with other kernels."""
-        return {"unsloth": "trl, without unsloth's kernels", "sfttrainer": cls.TRL, "trainer": cls.TRANSFORMERS}
+        hf = dict.fromkeys(("hf", "huggingface", "hugging-face"), cls.TRANSFORMERS)
+        return {**hf, "unsloth": "trl, without unsloth's kernels", "sfttrainer": cls.TRL, "trainer": cls.TRANSFORMERS}
 
 
 AXIS = axis_of(Framework)

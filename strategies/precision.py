@@ -55,12 +55,16 @@ class Precision(Choice):
 
     @classmethod
     def mistaken(cls) -> Mapping[str, str]:
-        """Returns torch's dtypes, which weights may be stored in or not, and words for mixed precision."""
+        """Returns torch's dtypes, which weights may be stored in or not, words for mixed precision and for QLoRA."""
+        stored = "bf16-mixed, with --finetuning qlora --quantization {}"
+        four, eight = ("4bit", "4-bit", "int4", "nf4", "fp4"), ("8bit", "8-bit", "int8")
         half = dict.fromkeys(("float16", "half"), "fp16-mixed, or fp16-true")
         return {
             "bfloat16": "bf16-mixed, or bf16-true",
             **half,
             **dict.fromkeys(("mixed", "amp", "auto"), "bf16-mixed, or fp16-mixed"),
+            **dict.fromkeys(four, stored.format("nf4")),
+            **dict.fromkeys(eight, stored.format("int8")),
         }
 
 

@@ -103,6 +103,12 @@ main = Planner(
         "schema": "Print the JSON Schema of an answer or of a catalog.",
         "completion": "Print or install what lets a shell complete commands.",
     },
+    elsewhere={
+        **dict.fromkeys(("train", "plan", "run", "tune", "finetune", "sft", "search", "optimize", "recommend"), "fit"),
+        **dict.fromkeys(("vram", "memory", "mem", "calc", "calculate", "estimate-memory"), "estimate"),
+        **{"replay": "verify", "diff": "compare", "convert": "export", "gpu-list": "gpus", "list": "gpus"},
+        **{"help": "--help", "version": "--version", "planner": "--help"},
+    },
     help="Plan the training of a transformer: what fits on a GPU, and what fills it.",
     examples=(
         "planner fit llama-2-7b --gpu A100-40GB",

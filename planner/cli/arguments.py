@@ -36,7 +36,8 @@ class WholeNumber(_Type):
         except ValueError:
             from planner.records.asked.amounts import meant
 
-            near = " or ".join(map(str, meant(str(value)))) or "4"
+            found = " or ".join(map(str, meant(str(value).strip(" xX"))))  # 8x, as before the name of a GPU
+            near = found or "4"
             raise PlannerError(f"{_named(param)} is {value!r}, not a whole number", f"{_named(param)} {near}") from None
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from hardware.errors import PlannerError
 
 _OPTIONS = "Options"
 _UNBROKEN_HYPHEN = "\u2011"
@@ -107,12 +111,15 @@ class Group(click.Group, Command):
         """
         word = args[0]
         if self.list_commands(ctx) == ["show"] and not word.startswith("-") and word != "show":
+            from planner.cli.matching import mark_bare
+
+            mark_bare(ctx)
             return super().resolve_command(ctx, ["show", *args])  # `planner gpus T4` shows it
         if not ctx.resilient_parsing and not word.startswith("-") and self.get_command(ctx, word) is None:
             raise self._unknown(ctx, word)
         return super().resolve_command(ctx, args)
 
-    def _unknown(self, ctx: click.Context, word: str) -> Exception:
+    def _unknown(self, ctx: click.Context, word: str) -> PlannerError:
         from hardware.errors import PlannerError, nearest_names
 
         names = self.list_commands(ctx)
@@ -129,12 +136,37 @@ class LazyGroup(Group):
     Attributes:
         package: The package that holds the modules.
         summaries: One line of help for each command, by name.
+        elsewhere: What other tools call commands or options of this one, and what these are.
     """
 
-    def __init__(self, *args: Any, package: str, summaries: Mapping[str, str], **attributes: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        package: str,
+        summaries: Mapping[str, str],
+        elsewhere: Mapping[str, str],
+        **attributes: Any,
+    ) -> None:
         super().__init__(*args, **attributes)
         self.package = package
         self.summaries = summaries
+        self.elsewhere = elsewhere
+
+    def _unknown(self, ctx: click.Context, word: str) -> PlannerError:
+        error = super()._unknown(ctx, word)
+        args = tuple(ctx.find_root().obj or ())
+        rest = args[args.index(word) + 1 :] if word in args else ()
+        meant = self.elsewhere.get(word.casefold())
+        if meant is not None and rest and rest[0] in self.summaries:  # `list gpus`, `help fit`
+            line: Sequence[str] = (*rest[:1], meant) if meant == "--help" and word != ctx.info_name else rest
+        elif meant is not None:
+            line = (meant, *rest) if meant in self.summaries else (meant,)
+        elif _is_model(word):
+            line = ("fit", *args)
+        else:
+            return error
+        error.hint = shlex.join([*ctx.command_path.split(), *line])
+        return error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of the commands in the order of the help."""
@@ -152,3 +184,12 @@ class LazyGroup(Group):
         """Writes the names and summaries of the commands."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.summaries.items()))
+
+
+def _is_model(name: str) -> bool:
+    """Returns whether the registry has a model of a name."""
+    from hardware.errors import normalized
+    from planner.models import registry_models, replayed_models
+
+    names = (known for entry in (*registry_models(), *replayed_models()) for known in entry.names)
+    return normalized(name) in map(normalized, names)

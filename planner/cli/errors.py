@@ -6,19 +6,21 @@ The module is imported only when there is an error.
 from __future__ import annotations
 
 import os
+import shlex
 import traceback
+from collections.abc import Sequence
+from itertools import zip_longest
 
 import click
 
 from hardware.errors import PlannerError
 from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
+from planner.cli.rewording import meant_option, refusal, reworded, together, with_gpu
 from planner.plugins import said
 from planner.printable import printable
-from planner.records.asked.arguments import argument_of, near_arguments, switched_on
-from planner.records.asked.axes import parse_option
-from planner.records.asked.unplanned import answer_about
-from strategies import OPTIONS
+from planner.records.asked.arguments import argument_of, near_arguments
+from planner.records.asked.unplanned import answer_about, instead_of
 
 DEBUG_VARIABLE = "PLANNER_DEBUG"
 """Environment variable that has tracebacks printed."""
@@ -72,37 +74,46 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
     if ctx is None:
         return _lower(error.format_message()), "--help explains the options"
     command, more = ctx.command, f"{ctx.command_path} --help explains"
+    args = tuple(ctx.find_root().obj or ())
     if isinstance(error, click.NoSuchOption):
-        unknown, parameters = f"unknown option {error.option_name}", command.get_params(ctx)
-        alone = argument_of(error.option_name, [p.opts[0] for p in parameters if isinstance(p, click.Argument)])
-        if alone is not None and isinstance(command, Command):
-            return unknown, f"{alone.upper()} stands without a name: {command.examples[0]}"
-        answer = answer_about(error.option_name)
-        if answer is not None and any(p.name == "sequence_length" for p in parameters):  # it asks about training
-            return unknown, answer
-        near = near_arguments(error.option_name, [o for p in parameters for o in p.opts if o.startswith("--")])
-        if len(near) == 1:
-            near = (near[0] + _as_choice(near[0], error.option_name),)
-        return unknown, f"did you mean {', '.join(near)}?" if near else more
+        return f"unknown option {error.option_name}", _way_out(error.option_name, ctx) or more
     if isinstance(error, click.MissingParameter) and isinstance(command, Command) and error.param is not None:
         name = error.param.opts[0]
         missing = name if name.startswith("-") else name.upper()
-        return f"{missing} is missing", f"for example: {command.examples[0]}"
-    return _lower(error.format_message()), more
+        line = with_gpu(args, ctx) if name == "--gpu" else None
+        return f"{missing} is missing", line or f"for example: {command.examples[0]}"
+    return _lower(error.format_message()), together(args, ctx) or with_gpu(args, ctx) or more
 
 
-def _as_choice(option: str, name: str) -> str:
-    """Returns the name of an unknown option as a value of the option that is meant, if it is one: `--qlora`."""
-    axis, choice = OPTIONS.get(option.removeprefix("--").replace("-", "_")), name.removeprefix("--")
-    if (meant := switched_on(name)) is not None:
-        return f" {meant}"
-    if axis is None:
-        return ""
-    try:
-        parse_option(axis, choice)
-    except PlannerError:
-        return ""
-    return f" {choice}"
+def _way_out(name: str, ctx: click.Context) -> str | None:
+    """Returns what an option that there is not means, and the whole command with it; None where nothing is near."""
+    parameters, args = ctx.command.get_params(ctx), tuple(ctx.find_root().obj or ())
+    value, line = _behind(name, args), reworded(args, ctx)
+    whole = "" if line is None else f"  ({line})"
+    alone = argument_of(name, [p.opts[0] for p in parameters if isinstance(p, click.Argument)])
+    if alone is not None and isinstance(ctx.command, Command):
+        return f"{alone.upper()} stands without a name: {line or ctx.command.examples[0]}"
+    meant = meant_option(name, value, ctx)
+    asks_about_training = any(p.name == "sequence_length" for p in parameters)
+    answer = answer_about(name, value) if asks_about_training else None
+    if answer is not None and (meant is None or instead_of(name, value) is not None):
+        return answer + whole
+    if meant is not None:
+        return f"did you mean {shlex.join(meant.words)}?{whole}" if meant.words else f"leave {name} out{whole}"
+    options = {text: p for p in parameters if isinstance(p, click.Option) for text in p.opts if text.startswith("--")}
+    near = near_arguments(name, options)
+    if len(near) == 1 and (other := refusal(name, value, options[near[0]], ctx)) is not None:
+        return other
+    return f"did you mean {', '.join(near)}?" if near else None
+
+
+def _behind(name: str, args: Sequence[str]) -> str | None:
+    """Returns the word behind an option, or behind its `=`; None if there is none, or it is an option itself."""
+    for word, following in zip_longest(args, args[1:]):
+        option, equals, joined = word.partition("=")
+        if option == name:
+            return joined if equals else (None if following is None or following.startswith("--") else following)
+    return None
 
 
 def _lower(message: str) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.command import Group
+from planner.cli.matching import is_bare, meant
 from planner.cli.options import catalog_option, json_option
-from planner.cli.output import print_document, print_report
+from planner.cli.output import print_document, print_note, print_report
 
 if TYPE_CHECKING:
     from hardware import Catalog
@@ -24,6 +25,7 @@ class Listing(ABC):
         name: Name of the command.
         argument: Type of the name of one entry.
         example: Name of an entry.
+        part: A word that is a part of several names.
         mine: Name of an entry of a catalog of one's own.
         help: What the command does.
         shows: What `show` does.
@@ -32,6 +34,7 @@ class Listing(ABC):
     name: str
     argument: click.ParamType[Any]
     example: str
+    part: str
     mine: str
     help: str
     shows: str
@@ -44,9 +47,9 @@ class Listing(ABC):
     def entry(self, catalog: Catalog, name: str) -> Any:
         """Returns the entry of a name; raises PlannerError if there is none."""
 
-    def group(self, catalog: Catalog, name: str) -> Sequence[Any]:
-        """Returns the entries that a name stands for together; none where it is that of one."""
-        return ()
+    @abstractmethod
+    def words(self, entry: Any) -> Sequence[str]:
+        """Returns the texts that a word is searched in that stands for several entries, the entry's own name first."""
 
     @abstractmethod
     def document(self, entries: Sequence[Any]) -> str:
@@ -70,6 +73,7 @@ class Listing(ABC):
             help=self.help,
             examples=(
                 f"planner {self.name}",
+                f"planner {self.name} {self.part}",
                 f"planner {self.name} show {self.example}",
                 f"planner {self.name} --json",
             ),
@@ -90,20 +94,24 @@ class Listing(ABC):
         own = f"planner {self.name} show {self.mine} --catalog my.yaml --json"
 
         @listing.command(help=self.shows, examples=(f"planner {self.name} show {self.example}", own))
-        @click.argument("name", type=self.argument)
+        @click.argument("parts", type=self.argument, nargs=-1, required=True, metavar="NAME")
         @catalog_option
         @json_option
         @click.pass_context
-        def show(ctx: click.Context, name: str, catalog: Path | None, as_json: bool) -> None:
+        def show(ctx: click.Context, parts: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
             from hardware import load_catalog
 
+            name = " ".join(parts)  # `planner gpus a100 80gb`
             above = ctx.parent.params if ctx.parent else {}
             loaded = load_catalog(catalog or above.get("catalog"))
-            group = self.group(loaded, name)
-            found = group or [self.entry(loaded, name)]
+            every = self.entries(loaded)
+            found = meant(name, every, self.words, lambda word: self.entry(loaded, word), bare=is_bare(ctx))
             if as_json or above.get("as_json"):
-                print_document(self.document(found))
+                print_document(self.document(found.entries))
+            elif len(found.entries) == 1:
+                print_report(self.card(loaded, found.entries[0]))
             else:
-                print_report(self.table(found) if group else self.card(loaded, found[0]))
+                print_report(self.table(found.entries))
+                print_note(found.note(name, f"planner {self.name}"))
 
         return listing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from planner.cli.arguments import GPU_NAME, MODEL_NAME, SHARE, WHOLE_NUMBER, WHOLE_NUMBERS, AxisChoice
+from planner.cli.command import Option
 from planner.cli.options import AxisOption, F, decorated, number_option, option
 from strategies import Loading
 
@@ -45,7 +46,7 @@ def machine_or_plan_options(function: F) -> F:
     return _machine(decorated(plan, again)(function), gpu_required=False)
 
 
-def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
+def _as_gpu(ctx: click.Context, param: click.Parameter, size: str | None) -> None:
     """Makes a size of memory the default of --gpu, as which it is the name of a stand-in.
 
     Raises:
@@ -53,14 +54,32 @@ def _as_gpu(ctx: click.Context, _: click.Parameter, size: str | None) -> None:
     """
     if size is None:
         return
+    sizes = size.split(",") if isinstance(param, Option) and param.gathers else [size]
+    ctx.default_map = {**(ctx.default_map or {}), "gpu": ",".join(map(_stand_in, sizes))}
+
+
+def _stand_in(size: str) -> str:
+    """Returns the name of a stand-in with so much memory.
+
+    A number without a unit, or with no more than its G, is one of GiB: cards that are sold as 24 GB have 24 GiB.
+
+    Raises:
+        PlannerError: The text is no size.
+    """
+    import re
+
+    from hardware.catalog import MOST
     from hardware.errors import PlannerError
     from hardware.unlisted import memory_of
 
-    if memory_of(size) is None:
-        with_unit = f"{size.strip()}GiB"
-        near = with_unit if memory_of(with_unit) is not None else "24GiB"
-        raise PlannerError(f"--vram is {size!r}, not a size", f"--vram {near}")
-    ctx.default_map = {**(ctx.default_map or {}), "gpu": size}
+    bare = re.fullmatch(r"\s*([0-9.]+)\s*(?:[Gg][Ii]?)?\s*", size)
+    meant = f"{bare[1]}GiB" if bare else size
+    found = memory_of(meant)
+    if found is None:
+        raise PlannerError(f"--vram is {size!r}, not a size", "--vram 24, or 24GiB")
+    if bare and found > MOST:  # of as many MiB, as nvidia-smi prints them
+        raise PlannerError(f"--vram is {size!r}, but no card has {meant}", f"--vram {bare[1]}MiB")
+    return meant
 
 
 def _not_both(ctx: click.Context, _: click.Parameter, gpu: str | None) -> str | None:
@@ -102,7 +121,8 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             callback=_as_gpu,
             metavar="SIZE",
             section=section,
-            help="Memory of a card that is not listed, such as 24GiB.",
+            gathers=several,
+            help="Memory of a card that is not listed, such as 24, which is 24GiB.",
         ),
         number_option(
             "--gpus",

@@ -92,6 +92,14 @@ def print_document(text: str) -> None:
     click.echo(text, color=False)
 
 
+def print_note(text: str | None) -> None:
+    """Prints a dim line below a report, or nothing for None."""
+    if text is not None:
+        from planner.report.parts.blocks import Wrapped
+
+        print_report(Wrapped(text, "dim"))
+
+
 def print_report(report: RenderableType) -> None:
     """Prints a report in colors where stdout is a terminal.
 

@@ -50,6 +50,13 @@ _OF_ITS_SIZE: Final = "a size such as 7B plans a Llama of that size, and package
 _PAIRS_OF: Final = "pairs of texts are planned for BERT, RoBERTa, XLM-RoBERTa and DeBERTa alone"
 
 
+_CLOSED: Final = (
+    r"(?:(?:openai|anthropic|google|x-?ai)/)?"
+    r"(?:chat-?gpt.*|gpt-?[345]o?(?:[-.].*)?|o[134](?:-.*)?|claude.*|gemini.*|grok-?[2-9].*)"
+)
+"""Names of models that are served alone."""
+
+
 class OtherKind(NamedTuple):
     """Describes a model that is no language model."""
 
@@ -68,6 +75,12 @@ def other_kind(name: str, is_known: Callable[[str], bool]) -> OtherKind | None:
         name: The name, with or without an organization in front.
         is_known: Returns whether the registry has a model of a name.
     """
+    if re.fullmatch(_CLOSED, name, re.IGNORECASE):
+        return OtherKind(
+            "a model whose weights nobody publishes",
+            "gpt-oss-20b is one of OpenAI's with open weights; planner models lists others",
+            "planner plans what you can train",
+        )
     base = name.rpartition("/")[2]
     matching = (kind for words, kind in KINDS if re.search(_PATTERN.format(words=words), base, re.IGNORECASE))
     kind = next(matching, None)

@@ -16,6 +16,7 @@ from planner.models.entries import RegistryModel, registry_entries
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
+from planner.models.spelling import repository_of, untagged
 from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
@@ -63,8 +64,9 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     """Returns the model that a user means.
 
     The text is tried in this order: `package.module:function` or `hf:org/name`, which is read from the Hugging Face
-    Hub; a path to a config.json, if it is spelled as a path; then a name of the registry, a size such as 7B, and a file
-    or directory without `./` in front.
+    Hub, as is the address of a page there; a path to a config.json, if it is spelled as a path; then a name of the
+    registry, also with its size as a tag (`llama3.1:8b`), a size such as 7B, and a file or directory without `./` in
+    front.
 
     Args:
         text: What the user calls the model.
@@ -80,8 +82,12 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         text.encode()
     except UnicodeEncodeError:  # the path of a file whose name is not UTF-8, which no JSON could hold
         raise PlannerError(f"the model's name {shown(text)} is not UTF-8 text", "rename the file") from None
+    if (page := repository_of(text)) is not None:
+        text = page if _registered(_mirrored(page) or page) else f"hf:{page}"
     if is_hub_id(text):
         return _from_hub(text[3:].strip(), from_cache=from_cache)
+    if _registered(untagged(text)) is not None:
+        text = untagged(text)
     if spelled_as_code(text):
         return Foreign(text, text)
     if _spelled_as_path(text):
@@ -261,7 +267,7 @@ def _unknown(text: str) -> UnknownNameError:
 
     is_id = "/" in text
     known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
-    error = UnknownNameError("model", text, known)
+    error = UnknownNameError("model", text, known, same=lambda name: _by_name()[normalized(name)].name)
     if other := other_kind(text, lambda name: _registered(name) is not None):
         error.reword(f"{text} is {other.kind}, and {other.why}", other.way_out)
         return error
@@ -270,6 +276,9 @@ def _unknown(text: str) -> UnknownNameError:
             f"unknown model {shown(text)}",
             f"{text} is a GPU: --gpu {gpu}; several are one value, with commas between them",
         )
+        return error
+    if text.isdecimal():
+        error.hint = f"{text}B is a model of that size; planner models lists those that are known by name"
         return error
     others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
     if not error.suggestions:

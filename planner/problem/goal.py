@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.problem.problem import Problem
-from planner.records.asked.amounts import parse_amount, parse_count, parse_seconds
+from planner.records.asked.amounts import parse_amount, parse_count, parse_dollars, parse_seconds
 from planner.records.asked.request import Request
 from planner.search import Order, RunLimits
 from strategies import OPTIONS, Batching, ContradictionError, Framework, Objective, Strategy, num_risks
@@ -31,8 +31,8 @@ def run_fields(tokens: Any, samples: Any, epochs: Any, deadline: Any, budget: An
         "samples": parse_count("samples", samples),
         "epochs": parse_amount("epochs", epochs),
         "deadline_seconds": parse_seconds("deadline", deadline),
-        "budget_usd": parse_amount("budget", budget),
-        "gpu_usd_per_hour": parse_amount("price", price),
+        "budget_usd": parse_dollars("budget", budget),
+        "gpu_usd_per_hour": parse_dollars("price", price),
     }
 
 

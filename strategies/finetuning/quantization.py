@@ -37,7 +37,8 @@ class Quantization(Choice):
 
         Those of other formats in 4 bits mean NF4; the name of a library alone does not say the number of bits.
         """
-        return {**dict.fromkeys(("int4", "fp4", "q4"), "nf4"), **dict.fromkeys(("bnb", "bitsandbytes"), "nf4 or int8")}
+        four, eight = dict.fromkeys(("int4", "fp4", "q4", "4"), "nf4"), {"8": "int8"}
+        return {**four, **eight, **dict.fromkeys(("bnb", "bitsandbytes"), "nf4 or int8")}
 
     @property
     def by_bitsandbytes(self) -> bool:

@@ -85,6 +85,7 @@ class Task(Choice):
         """Returns what training libraries and the Hub call tasks."""
         return {
             **dict.fromkeys(("sft", "clm", "lm", "text-generation", "pretraining", "pt"), "causal-lm"),
+            **dict.fromkeys(("chat", "instruct", "instruction-tuning"), "causal-lm"),
             **dict.fromkeys(("seq2seq", "translation", "summarization", "text2text-generation"), "seq2seq-lm"),
             **dict.fromkeys(("classification", "text-classification", "cls"), "sequence-classification"),
             **dict.fromkeys(("mlm", "fill-mask"), "masked-lm"),

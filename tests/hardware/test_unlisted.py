@@ -27,6 +27,11 @@ def test_a_size_is_a_number_with_its_unit(text: str, size: int | None) -> None:
     assert memory_of(text) == size
 
 
+@pytest.mark.parametrize(("text", "name"), [(" 24 gib", "24GiB"), ("24 gb", "24GB"), ("11.5GIB", "11.5GiB")])
+def test_a_card_that_is_not_listed_is_called_by_its_size_in_the_unit_that_was_given(text: str, name: str) -> None:
+    assert load_catalog().get(text).name == name
+
+
 @pytest.mark.parametrize(
     ("name", "like"),
     [

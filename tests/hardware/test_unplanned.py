@@ -23,6 +23,7 @@ from hardware.unplanned import why_unplanned
         ("RTX 4080 Laptop", "GPUs of laptops"),
         ("4090 Max-Q", "GPUs of laptops"),
         ("cpu", "training on CPUs"),
+        ("Jetson AGX Orin", "Jetson modules"),
         ("RTX4090+RTX3090", "different kinds"),
         ("an A100 and a T4", "different kinds"),
     ],
@@ -78,3 +79,9 @@ def test_a_service_that_is_named_for_its_gpus_comes_with_them(name: str, gpu: st
     why, way_out = why_unplanned(name, name_key(name)) or ("", "")
     assert why == "that is a service, not a GPU"
     assert gpu in way_out
+
+
+@pytest.mark.parametrize(("name", "gpu"), [("DGX H100", "H100"), ("hgx-b200", "b200"), ("NVIDIA DGX A100", "A100")])
+def test_a_machine_of_nvidias_is_told_as_its_eight_gpus(name: str, gpu: str) -> None:
+    assert why_unplanned(name, name_key(name)) == ("that is a machine, of eight GPUs", f"--gpu {gpu} --gpus 8")
+    assert load_catalog().get("DGX Spark").name == "GB10"  # which is a name of its GPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from hardware import GPU
@@ -19,6 +20,11 @@ def on_unlisted(gpu: GPU) -> Iterator[str]:
             f"architecture ({gpu.architecture}, {gpu.compute_capability}), rates and links are those of "
             f"{gpu.source.removeprefix(ASSUMED)}, so that times are no more than a guess."
         )
+        if (sold := re.fullmatch(r"([0-9.]+)GB", gpu.name)) is not None:
+            yield (
+                f"{gpu.name} is {sold[1]} x 1000^3 bytes, as the unit says; cards that are sold as {sold[1]} GB have "
+                f"{sold[1]} GiB, of 1024^3 bytes: {sold[1]}GiB plans one."
+            )
 
 
 def on_dtypes(gpu: GPU) -> Iterator[str]:

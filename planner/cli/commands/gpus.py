@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class _GPUs(Listing):
-    name, argument, example, mine = "gpus", GPU_NAME, "A100-40GB", "my-gpu"
-    help = """List the GPUs of the catalog.
+    name, argument, example, part, mine = "gpus", GPU_NAME, "A100-40GB", "A100", "my-gpu"
+    help = """List the GPUs of the catalog, all or those whose names, vendor or architecture hold a word.
 
     The JSON is a catalog again: what is printed can be edited and given back as --catalog.
     """
@@ -25,6 +25,9 @@ class _GPUs(Listing):
 
     def entry(self, catalog: Catalog, name: str) -> Any:
         return catalog.get(name)
+
+    def words(self, entry: Any) -> Sequence[str]:
+        return entry.name, *entry.aliases, entry.vendor, entry.architecture
 
     def document(self, entries: Sequence[Any]) -> str:
         from planner.report.documents import gpus_document

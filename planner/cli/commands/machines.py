@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class _Machines(Listing):
-    name, argument, example, mine = "machines", MACHINE_NAME, "p5.48xlarge", "my-machine"
-    help = """List the machines of the catalog: what clouds rent as a whole.
+    name, argument, example, part, mine = "machines", MACHINE_NAME, "p5.48xlarge", "AWS", "my-machine"
+    help = """List the machines of the catalog, what clouds rent as a whole: all, or those of a cloud or a GPU.
 
     The JSON is a catalog again: what is printed can be edited and given back as --catalog.
     """
-    shows = "Show all that the catalog says of one machine, or list those of a cloud, such as AWS."
+    shows = "Show all that the catalog says of one machine."
 
     def entries(self, catalog: Catalog) -> Sequence[Any]:
         return catalog.machines
@@ -26,10 +26,8 @@ class _Machines(Listing):
     def entry(self, catalog: Catalog, name: str) -> Any:
         return catalog.machine(name)
 
-    def group(self, catalog: Catalog, name: str) -> Sequence[Any]:
-        from hardware.named import name_key
-
-        return [machine for machine in catalog.machines if name_key(machine.provider) == name_key(name)]
+    def words(self, entry: Any) -> Sequence[str]:
+        return entry.name, *entry.aliases, entry.provider, entry.gpu
 
     def document(self, entries: Sequence[Any]) -> str:
         from planner.report.documents import machines_document

@@ -17,10 +17,13 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("grad_accum", "accumulate_grad_batches", "gas"), "gradient_accumulation_steps"),
     **dict.fromkeys(("num_gpus", "n_gpus", "num_processes", "nproc_per_node", "world_size"), "gpus"),
     **dict.fromkeys(("gpus_per_node", "ngpus", "devices"), "gpus"),
+    **dict.fromkeys(("vram", "vram_gb", "memory", "gpu_memory", "gpu_memory_gb", "gpu_ram"), "gpu"),
+    **dict.fromkeys(("gpu_name", "gpu_type", "device", "accelerator", "card"), "gpu"),
+    **dict.fromkeys(("ram", "host_ram", "cpu_ram", "cpu_memory", "system_memory"), "host_memory"),
     **dict.fromkeys(("num_nodes", "nnodes", "num_machines"), "nodes"),
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
     **dict.fromkeys(("dtype", "torch_dtype", "mixed_precision"), "precision"),
-    **dict.fromkeys(("lora_r", "lora_dim", "rank"), "lora_rank"),
+    **dict.fromkeys(("lora_r", "lora_dim", "rank", "r"), "lora_rank"),
     **dict.fromkeys(("lora", "qlora", "full", "peft", "adapter", "method"), "finetuning"),
     **dict.fromkeys(("finetuning_type", "train_type"), "finetuning"),
     **dict.fromkeys(("sft", "dpo", "grpo", "ppo", "rl", "stage", "rlhf_type"), "task"),
@@ -29,7 +32,8 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("flash_attn", "flash_attention", "use_flash_attn", "attn_impl"), "attention"),
     **dict.fromkeys(("unsloth", "trl", "axolotl", "llama_factory", "trainer"), "framework"),
     **dict.fromkeys(("ddp", "fsdp2", "zero", "zero1", "zero2", "zero3", "sharding_strategy", "strategy"), "sharding"),
-    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit"), "quantization"),
+    **dict.fromkeys(("zero_stage", "zero_optimization"), "sharding"),
+    **dict.fromkeys(("load_in_4bit", "load_in_8bit", "quantization_bit", "quant", "quantize", "bits"), "quantization"),
     **{"optim": "optimizer", "gradient_checkpointing": "checkpointing", "attn_implementation": "attention"},
     **{"target_modules": "lora_targets", "lora_target": "lora_targets", "use_liger_kernel": "kernels"},
     **{"use_dora": "lora_variant", "use_rslora": "lora_variant", "use_peft": "finetuning", "torch_compile": "kernels"},
@@ -49,6 +53,13 @@ SWITCHED_ON: Final = {
     **{"load_in_4bit": "nf4", "load_in_8bit": "int8", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3"},
 }
 """Choice of the argument that is meant where the name is a flag that is called otherwise than the choice."""
+
+_VALUES: Final[dict[str, dict[str, str]]] = {
+    "quantization": {"4": "nf4", "8": "int8"},
+    "sharding": {**{str(stage): f"zero{stage}" for stage in (1, 2, 3)}, "0": "no_shard"},
+    "lora_targets": {"all": "all-linear"},
+}
+"""Values that training libraries give an argument under another name, and what they are here."""
 
 
 def near_arguments(name: str, known: Iterable[str]) -> tuple[str, ...]:
@@ -77,6 +88,21 @@ def argument_of(name: str, known: Iterable[str]) -> str | None:
 def switched_on(name: str) -> str | None:
     """Returns the choice that a flag of a library means where that is called otherwise; None of any other name."""
     return SWITCHED_ON.get(plain(name))
+
+
+def value_of(name: str, value: str) -> str:
+    """Returns the value of an argument that a library's argument means with a value of its own; others as they are.
+
+    Args:
+        name: What the library calls the argument, such as `zero_stage`.
+        value: Its value there, such as `3`.
+    """
+    called = plain(name)
+    argument = ELSEWHERE.get(called, "")
+    if argument in ("gpu", "host_memory") and value.replace(".", "", 1).isdecimal():  # what is sold as 24 GB has 24 GiB
+        return f"{value}GiB"
+    first = value.split()[0] if value.split() else value  # fsdp: "full_shard auto_wrap"
+    return _VALUES.get(argument, {}).get(value.casefold(), first if called == "fsdp" else value)
 
 
 def plain(name: str) -> str:

@@ -55,18 +55,33 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
 
 
 @pytest.mark.parametrize(
+    ("size", "gpu"), [("24", "24GiB"), ("24G", "24GiB"), ("24 gib", "24GiB"), ("11.5", "11.5GiB"), ("24 gb", "24GB")]
+)
+def test_memory_without_a_unit_is_in_gib_and_each_answer_says_so(size: str, gpu: str) -> None:
+    result = run("estimate", "gpt2", "--vram", size)
+    assert f"on 1 x {gpu}" in result.stdout
+    assert json.loads(run("estimate", "gpt2", "--vram", size, "--json").stdout)["request"]["gpu"] == gpu
+
+
+def test_several_sizes_of_memory_are_compared() -> None:
+    assert "1 x 24GiB" in (shown := run("compare", "gpt2", "--vram", "24,48").stdout)
+    assert "1 x 48GiB" in shown
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
         (("fitt",), "unknown command 'fitt'", "did you mean fit?"),
         (("xyz",), "unknown command 'xyz'", "one of fit, "),
         (("gpus", "T5"), "unknown GPU 'T5'", "planner gpus lists all"),
-        (("machines", "p5"), "unknown machine 'p5'", "did you mean p5.48xlarge, p5e.48xlarge, p5en.48xlarge?"),
+        (("machines", "p5.49xlarge"), "unknown machine 'p5.49xlarge'", "did you mean p5.48xlarge, p5e.48xlarge, "),
         (("--nope",), "unknown option --nope", "planner --help explains"),
         (("fit",), "MODEL is missing", f"for example: {FIT}"),
         (("fit", "7B"), "--gpu is missing", f"for example: {FIT}"),
         (("fit", "7B", "--gpu"), "option '--gpu' requires an argument", "--help explains the options"),
         (("fit", "7B", "8B", "--gpu", "T4"), "got unexpected extra argument (8B)", "planner fit --help explains"),
-        (("fit", "7B", "--vram", "24"), "--vram is '24', not a size", "--vram 24GiB"),
+        (("fit", "7B", "--vram", "24k"), "--vram is '24k', not a size", "--vram 24, or 24GiB"),
+        (("fit", "7B", "--vram", "24576"), "--vram is '24576', but no card has 24576GiB", "--vram 24576MiB"),
         (
             ("fit", "7B", "--vram", "24GiB", "--gpu", "T4"),
             "--gpu T4 and --vram 24GiB both say what the GPU is",
@@ -110,9 +125,12 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         ((*FITS, "--headroom", "5"), "--headroom is '5', all of the memory or more", "did you mean --headroom 5%?"),
         ((*FITS, "--gpus", "0"), "gpus is 0: input should be greater than 0", "gpus is a whole number from 1"),
         ((*FITS, "--host-memory", "256"), "host_memory is '256', not a size", "host_memory 256GB, or 256GiB"),
-        (("fit", "7B", "--vram", "80"), "--vram is '80', not a size", "--vram 80GiB"),
         ((*FITS, "--tokens", "1,000,000"), "tokens is '1,000,000', not a number from 1", "tokens 1000000"),
-        ((*FITS, "--max-seq-length", "4096"), "unknown option --max-seq-length", "did you mean --sequence-length?"),
+        (
+            (*FITS, "--max-seq-length", "4096"),
+            "unknown option --max-seq-length",
+            "did you mean --sequence-length 4096?",
+        ),
         ((*FITS, "--qlora"), "unknown option --qlora", "did you mean --finetuning qlora?"),
         ((*FITS, "--cpu-offload"), "unknown option --cpu-offload", "did you mean --offload cpu?"),
         ((*FITS, "--zero3"), "unknown option --zero3", "did you mean --sharding zero3?"),
@@ -126,7 +144,11 @@ def test_an_answer_goes_to_stdout_alone(arguments: tuple[str, ...], exit_code: i
         ((*FITS, "--tp", "2"), "unknown option --tp", "tensor parallelism is not planned: --sharding full_shard"),
         ((*FITS, "--lr", "1e-4"), "unknown option --lr", "lr changes neither memory nor speed: leave it out"),
         (("export", "-", "--to", "trl", "--output-dir", "x"), "unknown option --output-dir", "did you mean --output"),
-        (("fit", "--model", "7B", "--gpu", "T4"), "unknown option --model", "MODEL stands without a name: planner fit"),
+        (
+            ("fit", "--model", "7B", "--gpu", "T4"),
+            "unknown option --model",
+            "MODEL stands without a name: planner fit 7B",
+        ),
         ((*FITS, "--quantization", "int4"), "unknown quantization 'int4'", "did you mean nf4?"),
         ((*FITS, "--checkpointing", "off"), "unknown checkpointing 'off'", "did you mean none?"),
         ((*FITS, "--headroom", "some"), "--headroom is 'some', not a share", "--headroom 5%"),

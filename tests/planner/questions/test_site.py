@@ -49,5 +49,12 @@ def test_the_network_of_a_machine_decides_how_long_collectives_take() -> None:
 def test_a_size_stands_for_a_card_and_the_answer_says_what_is_assumed() -> None:
     result = fit("gpt2", gpu="24 GiB")
     assert (result.request.gpu, result.request.gpu_memory_bytes) == ("24GiB", 24 * 2**30)
-    (note,) = (note for note in result.notes if note.startswith("24GiB is no card of the catalog"))
+    (note,) = (note for note in result.notes if note.startswith("24GiB is"))
+    assert "no card of the catalog" in note
     assert "A10G" in note
+
+
+def test_the_gb_of_a_size_are_no_gib_and_the_answer_says_so() -> None:
+    result = fit("gpt2", gpu="24 gb")
+    assert (result.request.gpu, result.request.gpu_memory_bytes) == ("24GB", 24 * 10**9)
+    assert any(note.startswith("24GB is 24 x 1000^3 bytes") and "24GiB plans one" in note for note in result.notes)
