@@ -26,7 +26,7 @@ class Report(NamedTuple):
         device_bytes: Bytes that it took of the GPU, or None.
         reserved_bytes: Bytes that torch's allocator reserved, or None.
         allocated_bytes: Bytes that torch's allocator had handed out, or None.
-        full: Whether it is the largest that ran, which fills the GPU: whether it fits with headroom is no question then.
+        full: Whether it is the largest that ran, which fills the GPU: no headroom is left, and none asked for.
         wrong: Why the planner judges it wrong, as far as that is known; empty where it is right.
         why: Why the planner says another number, as far as that is known.
     """
