@@ -165,7 +165,7 @@ def _asked(
     """Returns the candidate of a request, what `planner estimate` says of its memory with these libraries, and why."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
-    workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
+    workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length", "host_memory") if name in axes}
     workload["loading"] = "rank-0"  # all of them are of transformers 4
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
     if libraries.implementations is not TODAY:

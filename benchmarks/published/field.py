@@ -25,6 +25,9 @@ class Report(NamedTuple):
         ran: Whether it ran; otherwise it was out of memory.
         device_bytes: Bytes that it took of the GPU, or None.
         reserved_bytes: Bytes that torch's allocator reserved, or None.
+        allocated_bytes: Bytes that torch's allocator had handed out, or None.
+        full: Whether it is the largest that ran, which fills the GPU: no headroom is left, and none asked for.
+        wrong: Why the planner judges it wrong, as far as that is known; empty where it is right.
         why: Why the planner says another number, as far as that is known.
     """
 
@@ -35,6 +38,9 @@ class Report(NamedTuple):
     ran: bool
     device_bytes: int | None = None
     reserved_bytes: int | None = None
+    allocated_bytes: int | None = None
+    full: bool = False
+    wrong: str = ""
     why: str = ""
 
     @property
@@ -57,9 +63,17 @@ def rows(found: list[Report]) -> Iterator[str]:
         measured, told = "ran", f"{said.device_bytes / GB:.1f} GB"
         if report.device_bytes:
             measured = f"{report.device_bytes / GB:.1f} GB"
-        elif report.reserved_bytes:
-            measured = f"{report.reserved_bytes / GB:.1f} GB reserved"
-            told = f"{said.reserved_bytes / GB:.1f} GB reserved"
-        told += f", {'fits' if said.fits else 'does not fit'}"
-        cells = report.source, report.said, measured if report.ran else "out of memory", told, report.why
+        for kind in ("reserved", "allocated"):
+            if taken := getattr(report, f"{kind}_bytes"):
+                measured = f"{taken / GB:.1f} GB {kind}"
+                told = f"{getattr(said, f'{kind}_bytes') / GB:.1f} GB {kind}"
+        if not report.full:
+            told += f", {'fits' if said.fits else 'does not fit'}"
+        cells = (
+            report.source,
+            report.said,
+            measured if report.ran else "out of memory",
+            told,
+            report.wrong or report.why,
+        )
         yield f"| {' | '.join(cells)} |"

@@ -71,8 +71,15 @@ class EstimateReport(NamedTuple):
         if memory.process_bytes <= memory.budget_bytes and memory.host is not None:
             needed = f" into the host's memory: {of_host(memory.host)}; {of_budget(memory)} of the GPU"
             return Text.assemble(" " * INDENT, ("does not fit", "bold red"), needed)
-        over = gib_difference(memory.process_bytes, memory.budget_bytes)
-        return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over} too many")
+        over = f"{gib_difference(memory.process_bytes, memory.budget_bytes)} too many{self._for_headroom()}"
+        return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over}")
+
+    def _for_headroom(self) -> str:
+        """Says a headroom, in whole percent, with which a process fits that is beyond the budget alone."""
+        memory, request = self.result.memory, self.result.request
+        left = (request.gpu_memory_bytes - memory.process_bytes) * 100 // request.gpu_memory_bytes
+        on_host = memory.host is None or memory.host.fits
+        return f"; fits with --headroom {left}%" if 0 <= left < 100 * request.headroom and on_host else ""
 
     def _totals(self) -> Iterator[Text]:
         memory, headroom = self.result.memory, self.result.request.headroom

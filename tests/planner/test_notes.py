@@ -1,5 +1,11 @@
 """Notes on what a model does that one would not expect."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
 from planner import estimate, fit
 
 
@@ -43,3 +49,31 @@ def test_padded_batches_of_native_segments_are_no_promise() -> None:
         for allocator in ("native", "expandable")
     }
     assert noted == {"native": True, "expandable": False}
+
+
+ZERO_INIT = "loading: TrainingArguments have to exist before from_pretrained"
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "whole"),
+    [
+        ("llama-2-70b", {"sharding": "zero3"}, "128.5 GiB"),
+        ("flan-t5-xxl", {"gpu": "V100-16GB", "precision": "fp32", "sharding": "zero3", "offload": "cpu"}, "41.5 GiB"),
+        ("llama-2-70b", {"sharding": "zero2"}, None),
+        ("llama-2-70b", {"sharding": "full_shard"}, None),
+        ("llama-2-70b", {"sharding": "zero3", "finetuning": "qlora"}, None),
+        ("llama-2-7b", {"sharding": "zero3"}, None),
+    ],
+)
+def test_zero_3_of_a_model_that_no_gpu_holds_needs_zero_init(
+    model: str, asked: dict[str, Any], whole: str | None
+) -> None:
+    answer = estimate(model, **{"gpu": "A100-80GB", "gpus": 8, **asked})
+    notes = [note for note in answer.notes if note.startswith(ZERO_INIT)]
+    assert len(notes) == (whole is not None)
+    assert whole is None or f"goes whole onto each GPU first, {whole}" in notes[0]
+
+
+def test_targets_of_an_encoder_and_decoder_are_as_long_as_its_sources() -> None:
+    notes = estimate("flan-t5-small", gpu="L4", sequence_length=384).notes
+    assert any("targets are planned as long as sources, 384 tokens each" in note for note in notes)

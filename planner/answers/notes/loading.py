@@ -8,7 +8,7 @@ from hardware import GIB
 from planner.memory.settings.dtypes import HALF
 from planner.models import Model
 from planner.problem.problem import Problem
-from strategies import Strategy
+from strategies import Sharding, Strategy, Zero, quantization_of
 
 
 def on_loading(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
@@ -34,4 +34,28 @@ def on_loading(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str
         yield (
             f"loading: every rank unpacks all experts ({unpacked / GIB:.1f} GiB), in the host's memory as long as no "
             "device_map puts them on its GPU."
+        )
+    yield from _before_zero_init(problem, strategies)
+
+
+def _before_zero_init(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields a note where ZeRO-3 divides a model that no GPU holds, and would have to without `zero.Init`.
+
+    transformers loads through it once TrainingArguments or accelerate's plugin have read DeepSpeed's file (5.24,
+    modeling_utils.py, `get_init_context`; integrations/deepspeed.py, `HfDeepSpeedConfig`). Otherwise the engine casts
+    all of the model and moves it to the GPU (DeepSpeed 0.19, runtime/engine.py, `_configure_distributed_model`).
+    """
+    divided = [
+        s.precision.facts
+        for s in strategies
+        if isinstance(s.sharding, Zero)
+        and s.sharding.choice is Sharding.FULL_SHARD
+        and not quantization_of(s.finetuning).by_bitsandbytes
+    ]
+    sizes = {facts.autocast_bytes or facts.trained_bytes for facts in divided}
+    whole = problem.model.num_parameters * max(sizes, default=0)
+    if whole > problem.budget_bytes:
+        yield (
+            "loading: TrainingArguments have to exist before from_pretrained, so that zero.Init divides the weights: "
+            f"a model that was there before goes whole onto each GPU first, {whole / GIB:.1f} GiB, and does not fit."
         )

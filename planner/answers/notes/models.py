@@ -22,6 +22,11 @@ def on_task(problem: Problem) -> Iterator[str]:
     task, name = problem.request.task, problem.model.name
     if task is Task.SEQUENCE_CLASSIFICATION and not problem.task_asked:
         yield f"{name} is trained with a classification head: --task {Task.MASKED_LM} plans the head of its vocabulary."
+    if task is Task.SEQ2SEQ_LM:
+        yield (
+            f"targets are planned as long as sources, {problem.request.sequence_length} tokens each: activations and "
+            "logits of shorter ones take less."
+        )
     if task is Task.CONTRASTIVE:
         yield (
             f"a sample is a pair of texts of {problem.request.sequence_length} tokens each (sentence-transformers' "

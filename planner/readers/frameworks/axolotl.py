@@ -6,6 +6,7 @@ Source of defaults: axolotl 0.19, utils/schemas/*.py, utils/config/__init__.py, 
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys, is_on
+from planner.readers.frameworks.axolotl_mesh import read_mesh
 from planner.readers.frameworks.axolotl_plugins import read_plugins
 from planner.readers.frameworks.spelling import AXOLOTL
 from planner.readers.reader import Reader, Role
@@ -15,6 +16,8 @@ from planner.readers.tables.axolotl import (
     KEPT_MATMULS,
     OLD_ATTENTIONS,
     SELECTIVE,
+    STORED,
+    STORED_UNDONE,
     TABLE,
     TASKS,
 )
@@ -54,8 +57,10 @@ def read(keys: Keys, run: Run) -> None:
     reading = keys.reading
     reading.say("model", keys.word("base_model"), keys.place("base_model"))
     _read_task(keys)
+    _read_stored(keys)
     _read_finetuning(keys)
     _read_engine(keys, run)
+    read_mesh(keys, run.ranks)
     _read_precision(keys)
     read_batches(keys, "micro_batch_size", 1, "axolotl 0.19, utils/schemas/training.py")
     _read_batch_size(keys)
@@ -80,6 +85,13 @@ def _read_task(keys: Keys) -> None:
             task = str(entry.value) if name == "rl" else name
             reading.say("task", task, entry.place)
             reading.refuse(f"{task}: not the next-token loss of one sequence a sample", entry.place)
+
+
+def _read_stored(keys: Keys) -> None:
+    """Refuses weights that stay as the checkpoint stores them; MXFP4 that is undone while it is loaded is bf16."""
+    stored = keys.word(STORED)
+    if stored is not None and not (stored == "Mxfp4Config" and keys.flag(STORED_UNDONE)):
+        keys.reading.refuse(f"a base that stays as its checkpoint stores it, by {stored}", keys.place(STORED))
 
 
 def _read_finetuning(keys: Keys) -> None:

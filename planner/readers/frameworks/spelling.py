@@ -8,8 +8,8 @@ from typing import Any
 
 from planner.readers.spelling.spelling import Also, IfThere, Spelling
 from planner.readers.tables.axolotl import LIGER, OLD_ATTENTIONS, OLD_SWIGLU
-from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS
-from strategies import Attention, Checkpointing, Finetuning, Kernels, Loss, Precision, Quantization
+from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS, SYNC
+from strategies import Attention, Checkpointing, Finetuning, GradientSync, Kernels, Loss, Precision, Quantization
 
 BATCH = {
     "micro_batch_size": ("per_device_train_batch_size",),
@@ -49,9 +49,16 @@ _EAGER: dict[tuple[str, Any], Mapping[str, Any]] = {
     ("loss", Loss.FULL): {"use_liger_kernel": False},
 }
 
+_SYNC: dict[tuple[str, Any], Mapping[str, Any]] = {
+    ("gradient_sync", GradientSync.EACH): {SYNC: True},
+    ("gradient_sync", GradientSync.LAST): {SYNC: IfThere(False)},
+}
+"""When FSDP reduces gradients, in accelerate's configuration, which all of them hand on."""
+
 _TRAINER = {
     **_HALVES,
     **_EAGER,
+    **_SYNC,
     **of_tables("optim"),
     ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
     ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
@@ -74,6 +81,7 @@ LLAMA_FACTORY = Spelling(
     {**BATCH, "sequence_length": ("cutoff_len",)},
     {
         **of_tables("optim"),
+        **_SYNC,
         ("attention", Attention.SDPA): {"flash_attn": "sdpa"},
         ("attention", Attention.FLASH_2): {"flash_attn": "fa2"},
         ("checkpointing", Checkpointing.FULL): {"disable_gradient_checkpointing": False},
@@ -115,6 +123,7 @@ AXOLOTL = Spelling(
     },
     {
         **of_tables("optimizer", dict.fromkeys(OLD_ATTENTIONS, IfThere(False))),
+        **_SYNC,
         ("checkpointing", Checkpointing.FULL): {"gradient_checkpointing": True},
         ("checkpointing", Checkpointing.FULL_REENTRANT): {"gradient_checkpointing": True},
         ("checkpointing", Checkpointing.NONE): {"gradient_checkpointing": False},

@@ -20,6 +20,10 @@ SELECTIVE = "selective_checkpointing"
 KEPT_MATMULS = ("attention", "aten::mm", "aten::addmm")
 """What is kept where matrix products are as well: monkeypatch/selective_checkpointing.py."""
 DOUBLE = "bnb_config_kwargs.bnb_4bit_use_double_quant"
+STORED, STORED_UNDONE = "model_quantization_config", "model_quantization_config_kwargs.dequantize"
+"""The class in which a checkpoint stores its own weights, and whether they are undone as they are loaded."""
+SHARDS, COPIES = "dp_shard_size", "dp_replicate_size"
+"""GPUs that share a copy of the model, and copies: sizes of the mesh."""
 _OF_BITSANDBYTES = (
     *("bnb_4bit_quant_type", "bnb_4bit_quant_storage", "bnb_4bit_compute_dtype", "llm_int8_skip_modules"),
     *("llm_int8_threshold", "llm_int8_has_fp16_weight", "llm_int8_enable_fp32_cpu_offload"),
@@ -39,6 +43,8 @@ NAMES = {
     "lora_modules_to_save": "trained_modules",
     "peft_autocast_adapter_dtype": "adapter_dtype",
     DOUBLE: "quantization",
+    STORED: "quantization",
+    STORED_UNDONE: "quantization",
     "peft_use_dora": "lora_variant",
     "peft_use_rslora": "lora_variant",
     "sequence_len": "sequence_length",
@@ -81,20 +87,18 @@ TABLE = Table(
         **dict.fromkeys(OLD_ATTENTIONS, "attention"),
         **dict.fromkeys((*LIGER, OLD_SWIGLU), "kernels"),
         **fsdp_decides("fsdp_config"),
+        **dict.fromkeys((SHARDS, COPIES), "sharding, shard_size"),
     },
     no_word={
         **{key: what for key, what in TRAINER_NO_WORD.items() if key != "optim_args"},
         "tensor_parallel_size": "tensor parallelism",
         "context_parallel_size": "context parallelism: each GPU has a part of a sequence",
         "sequence_parallel_degree": "context parallelism: each GPU has a part of a sequence",
-        "dp_shard_size": "a mesh of data-parallel sizes",
-        "dp_replicate_size": "a mesh of data-parallel sizes",
         "expert_parallel_size": "expert parallelism",
         "tiled_mlp": "MLPs that run in tiles of the sequence",
         "qat": "quantization-aware training",
         "relora": "ReLoRA",
         "quantize_moe_experts": "experts that axolotl quantizes itself",
-        "model_quantization_config": "a checkpoint's own quantization, such as MXFP4",
         "lora_target_parameters": "adapters on parameters instead of linear layers",
         "unfrozen_parameters": "regular expressions that choose what trains",
         "chunked_cross_entropy": "axolotl's chunked cross-entropy",
@@ -193,7 +197,7 @@ TABLE = Table(
         hf_use_auth_token revision_of_model chunked_cross_entropy_num_chunks sample_packing_sequentially
         sample_packing_mp_start_method peft_init_lora_weights cls_model_config dynamic_checkpoint
         streaming_multipack_buffer_size train_on_inputs eot_tokens skip_prepare_dataset
-        experimental_skip_move_to_device use_tensorboard model_quantization_config_kwargs relora_prune_ratio
+        experimental_skip_move_to_device use_tensorboard relora_prune_ratio
         relora_cpu_offload jagged_restart_steps jagged_restart_warmup_steps jagged_restart_anneal_steps
         local_rank excess_length_strategy sample_packing_eff_est sample_packing_group_size
         sample_packing_bin_size lora_fan_in_fan_out cosine_min_lr_ratio

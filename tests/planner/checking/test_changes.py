@@ -199,3 +199,16 @@ def test_a_file_comes_from_standard_input(tmp_path: Path) -> None:
     answer = json.loads(run("-", "--gpu", "RTX-3060", "--gpus", "1", "--json", given=AXOLOTL).stdout)
     assert answer["files"] == ["standard input"]
     assert answer["changes"][0]["files"]["standard input"].startswith("# my first run")
+
+
+def test_gradients_that_stay_whole_while_they_accumulate_are_reduced_by_a_key_of_the_file(tmp_path: Path) -> None:
+    """transformers hands `accelerator_config` on to accelerate, whose FSDP2 reduces in the last micro-batch alone."""
+    text = (
+        "base_model: meta-llama/Llama-2-7b-hf\nsequence_len: 1024\nmicro_batch_size: 1\n"
+        "gradient_accumulation_steps: 4\nbf16: true\ngradient_checkpointing: true\nfsdp_version: 2\n"
+        "fsdp_config:\n  reshard_after_forward: true\n"
+    )
+    (file := tmp_path / "axolotl.yaml").write_text(text)
+    result = check([file], gpu="RTX-3090", gpus=4)
+    fitting = [change.diff for change in result.changes if change.purpose == "fits"]
+    assert any("+    sync_each_batch: true" in diff for diff in fitting)

@@ -79,6 +79,22 @@ def test_what_axolotl_does_otherwise_is_refused_by_name(more: str, what: str, tm
 
 
 @pytest.mark.parametrize(
+    ("kwargs", "refused"),
+    [
+        ("model_quantization_config_kwargs: {dequantize: true}", []),
+        ("model_quantization_config_kwargs: {dequantize: false}", ["Mxfp4Config"]),
+        ("", ["Mxfp4Config"]),
+    ],
+)
+def test_weights_in_mxfp4_that_are_undone_as_they_are_loaded_are_plain_ones(
+    kwargs: str, refused: list[str], tmp_path: Path
+) -> None:
+    reading = read(f"{AXOLOTL}model_quantization_config: Mxfp4Config\n{kwargs}\n", tmp_path)
+    assert [what.rpartition(" ")[2] for what in refusals(reading)] == refused
+    assert reading.unknown == []
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"{AXOLOTL}fsdp_version: 2\nfsdp_config: {{reshard_after_forward: true}}\n",
