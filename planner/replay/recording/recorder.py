@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from planner.replay.recording.costs import WRITES, Cost, Sums, cost_of
 from planner.replay.recording.host import Host
-from planner.replay.recording.known import DEVICE, Operators
+from planner.replay.recording.known import DEVICE, Known, Operators
 from planner.replay.recording.streams import USERS, current_stream
 from planner.replay.recording.tensors import leaves_of, local, overwrites_first_argument, parts_of
 from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
@@ -66,6 +66,9 @@ class LiveBytes(TorchDispatchMode):
         self._ends: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         """What tells that a storage ends, by its address."""
         self.trace = Trace([], {}, self.work)
+        self._section, self._phase = -1, Phase.LOADING
+        self._events: list[Event] = []
+        """Events of the last section."""
         self.scope: Scope | None = None
         self.path = ""
         self._homes: dict[int, Scope | None] = {}
@@ -116,7 +119,8 @@ class LiveBytes(TorchDispatchMode):
 
     def enter(self, phase: Phase, step: int) -> None:
         """Starts a section of the trace: the events that follow belong to this phase and step."""
-        self.trace.sections.append(Section(phase, step, []))
+        self._section, self._phase, self._events = len(self.trace.sections), phase, []
+        self.trace.sections.append(Section(phase, step, self._events))
         self.scope, self.path = None, ""
 
     def leave(self, tensor: torch.Tensor) -> None:
@@ -187,24 +191,47 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is DEVICE and type(args[0]) is FakeTensor:
-            return args[0].device
-        if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
+            return args[0]._fake_device
+        if _wraps_float8(types):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
         written = args[0].untyped_storage()._cdata if overwrites_first_argument(func, args) else None
         out, known = self._operators.run(func, args, kwargs or {})
-        leaves = leaves_of(out)
-        self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
-        if written is not None:
-            self._hand_on(written, leaves[0])
-        if self.trace.sections[-1].phase is Phase.OPTIMIZER:
-            self._update(func, args, leaves)
-        else:
-            for leaf in leaves:
-                for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
-                    self._add(part, func)
-        if func in _MATMULS and self.workspace_bytes:
+        is_update = self._phase is Phase.OPTIMIZER
+        if known is None or written is not None or is_update or not self._follow(func, known, out):
+            leaves = leaves_of(out)
+            self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
+            if written is not None:
+                self._hand_on(written, leaves[0])
+            if is_update:
+                self._update(func, args, leaves)
+            else:
+                for leaf in leaves:
+                    for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
+                        self._add(part, func)
+        if self.workspace_bytes and func in _MATMULS:
             self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
         return out
+
+    def _follow(self, func: Any, known: Known, out: Any) -> bool:
+        """Counts and records a single result that is known to be a view or a tensor of its own, which most are.
+
+        Returns:
+            Whether it is one; if not, nothing has been done.
+        """
+        if known.kind is not None or (made := known.made[0]) is None:
+            return False
+        storage = out.untyped_storage()
+        if made.argument >= 0:
+            if storage._cdata not in self._live:
+                return False
+            if func._schema.is_mutable:
+                self._sum(WRITES)
+            return True
+        if known.cost is None or self._host.allocates:
+            return False
+        self._sum(known.cost)
+        self._watch(storage, func)
+        return True
 
     def _update(self, func: Any, args: Any, leaves: list[torch.Tensor]) -> None:
         """Records the results of an optimizer's operator around the blocks of the parameters that it updates."""
@@ -226,9 +253,13 @@ class LiveBytes(TorchDispatchMode):
             if not made and not func._schema.is_mutable:
                 return
             cost = cost_of(func, args, kwargs, out, made) if made else WRITES
+        self._sum(cost)
+
+    def _sum(self, cost: Cost) -> None:
+        """Adds a cost to the block's work."""
         # Backward computes without gradients; what checkpointing computes again in it is to have some.
-        is_again = torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD
-        self._sums.add((len(self.trace.sections) - 1, self.scope), cost, is_again=is_again)
+        is_again = self._phase is Phase.BACKWARD and torch.is_grad_enabled()
+        self._sums.add(self._section, self.scope, cost, is_again=is_again)
 
     def _add_workspace(self, thread: str) -> None:
         """Records a thread's cuBLAS workspace at its first matrix product."""
@@ -251,12 +282,16 @@ class LiveBytes(TorchDispatchMode):
             if self._host.allocates:
                 self._host.add(storage)
                 return
-            category = "communication" if func.namespace in _COLLECTIVES else None
-            node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
-            name = func._opname if node is None else node.name()
-            label = Label(category, f"{self.path} {name}".strip(), current_stream())
-            self._hold(storage._cdata, storage.nbytes(), label)
-            self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
+            self._watch(storage, func)
+
+    def _watch(self, storage: torch.UntypedStorage, func: Any) -> None:
+        """Records the storage that an operator allocates, and watches for its end."""
+        category = "communication" if func.namespace in _COLLECTIVES else None
+        node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
+        name = func._opname if node is None else node.name()
+        key = storage._cdata
+        self._hold(key, storage.nbytes(), Label(category, f"{self.path} {name}".strip(), current_stream()))
+        self._ends[key] = weakref.ref(storage, partial(self._end, key))
 
     def _hand_on(self, key: int, tensor: torch.Tensor) -> None:
         """Records that a tensor has the memory of a storage, which a real step would have written it into."""
@@ -301,10 +336,17 @@ class LiveBytes(TorchDispatchMode):
         if self._cleared is not None:
             self._cleared.append(dropped)
         elif size:
-            listed = number in self._listed or self.trace.labels[number].category is not None
-            if listed and self.trace.sections[-1].phase is Phase.OPTIMIZER:
+            if self._phase is Phase.OPTIMIZER and (
+                number in self._listed or self.trace.labels[number].category is not None
+            ):
                 self.scope = self._homes.get(number, self.scope)
             self._write(number, -size)
 
     def _write(self, number: int, size: int) -> None:
-        self.trace.sections[-1].events.append(Event(number, size, self.scope))
+        self._events.append(Event(number, size, self.scope))
+
+
+@cache
+def _wraps_float8(types: tuple[type, ...]) -> bool:
+    """Returns whether any of these types is a wrapper by which torchao computes in fp8."""
+    return any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types)
