@@ -196,7 +196,8 @@ def _replayed(source: Source, setting: Strategy, workload: Workload, look: Look)
     if setting.sharding.shards:  # FSDP prepares itself in the first step
         return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES), look)
     # Without optimizer states, the first step is like the second; NF4 moves a table of 1 KiB to the GPU in the first.
-    workload = workload._replace(optimizer_steps=STEPS - 1)
+    # The plain optimizer updates in place, which allocates nothing.
+    workload = workload._replace(optimizer_steps=STEPS - 1, updates=False)
     if not isinstance(source, str):
         try:
             return _of_samples(source, setting, workload._replace(marks_gradients=True), look)
