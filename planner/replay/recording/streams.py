@@ -21,7 +21,7 @@ def name_stream(stream: Any, name: Stream) -> None:
 
 def current_stream() -> Stream:
     """Returns the stream on which torch would allocate now."""
-    if not _NAMES.data:  # its length takes longer
+    if not _NAMES:
         return Stream.COMPUTE
     return _NAMES.get(torch.cpu.current_stream(), Stream.COMPUTE)
 
