@@ -11,6 +11,7 @@ from planner.extras import Progress, needed_for
 from planner.processes import forked
 from planner.profiles.measure import FEATURE, Asked, Key, measured
 from planner.profiles.records import Profile, Refusal
+from strategies import Lora
 
 MOST_PROCESSES: Final = 8
 """Most processes that replay at once. Each takes about half a GiB of its own; a search has some sixteen settings."""
@@ -38,7 +39,9 @@ def in_processes(questions: Sequence[Asked], progress: Progress) -> dict[Key, Pr
     progress(f"{questions[0].foreign.name}, {len(questions)} settings in {processes} processes")
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=_begin)
     try:
-        asked = {pool.submit(measured, question): question for question in questions}
+        asked = {
+            pool.submit(measured, question): question for question in sorted(questions, key=_operators, reverse=True)
+        }
         for number, future in enumerate(as_completed(asked), start=1):
             question = asked[future]
             found[question.key] = future.result()
@@ -48,6 +51,15 @@ def in_processes(questions: Sequence[Asked], progress: Progress) -> dict[Key, Pr
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return found
+
+
+def _operators(question: Asked) -> tuple[bool, bool]:
+    """Returns what orders questions by the number of operators in their steps.
+
+    The longest replays begin first, so that none runs alone at the end.
+    """
+    strategy = question.strategy
+    return isinstance(strategy.finetuning, Lora), strategy.checkpointing.recomputes
 
 
 def _begin() -> None:

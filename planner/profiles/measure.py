@@ -15,6 +15,7 @@ from strategies import PLAIN, Strategy
 if TYPE_CHECKING:  # torch is imported only when there is something to replay
     from planner.replay.extension.affine import Affine
     from planner.replay.extension.affine import Instant as Solved
+    from planner.replay.step import Look
     from planner.replay.structure.source import Source
     from planner.replay.workload import Workload
 
@@ -152,15 +153,16 @@ def measured(asked: Asked) -> Profile | Refusal:
 def _measured(asked: Asked) -> Profile:
     """Replays a setting and returns its profile."""
     from planner.replay import Workload
-    from planner.replay.inspect import weights_of
+    from planner.replay.inspect import Weights, weights_of
 
     source, setting = asked.foreign.source, setting_of(asked.strategy)
     batch = 1 if asked.evaluates else None
     workload = Workload(
         asked.sequence_length, 1, world_size=asked.ranks, has_flash=asked.has_flash, evaluation_batch_size=batch
     )
-    step = _replayed(source, setting, workload)
-    weights = weights_of(source, setting)
+    found: list[Weights] = []
+    step = _replayed(source, setting, workload, lambda model, runs: found.append(weights_of(model, runs, setting)))
+    weights = found[-1]
     fixed, per_sample = step.work
     return Profile(
         parameters_bytes=step.parameters,
@@ -181,7 +183,7 @@ def _measured(asked: Asked) -> Profile:
     )
 
 
-def _replayed(source: Source, setting: Strategy, workload: Workload) -> Affine:
+def _replayed(source: Source, setting: Strategy, workload: Workload, look: Look) -> Affine:
     """Returns a step at any micro-batch size.
 
     One replay of one micro-batch tells all of a model of transformers on one rank. Nobody knows what a user's own code
@@ -192,18 +194,19 @@ def _replayed(source: Source, setting: Strategy, workload: Workload) -> Affine:
     from planner.replay.workload import STEPS
 
     if setting.sharding.shards:  # FSDP prepares itself in the first step
-        return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES))
+        return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES), look)
     # Without optimizer states, the first step is like the second; NF4 moves a table of 1 KiB to the GPU in the first.
-    workload = workload._replace(optimizer_steps=STEPS - 1)
+    # The plain optimizer updates in place, which allocates nothing.
+    workload = workload._replace(optimizer_steps=STEPS - 1, updates=False)
     if not isinstance(source, str):
         try:
-            return _of_samples(source, setting, workload._replace(marks_gradients=True))
+            return _of_samples(source, setting, workload._replace(marks_gradients=True), look)
         except UnlikeError:
             pass
-    return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES))
+    return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES), look)
 
 
-def _of_samples(source: Source, setting: Strategy, workload: Workload) -> Affine:
+def _of_samples(source: Source, setting: Strategy, workload: Workload, look: Look) -> Affine:
     """Returns a step at any micro-batch size, from one replay of a model of transformers or two of any other."""
     from planner.replay import replay
     from planner.replay.backend import CUDA_PATH
@@ -213,11 +216,11 @@ def _of_samples(source: Source, setting: Strategy, workload: Workload) -> Affine
     if not isinstance(source, str):
         exact = CUDA_PATH._replace(block_bytes=1)
         for samples in PRIMES:
-            trace = replay(source, setting, _of(workload, samples), backend=exact)
+            trace = replay(source, setting, _of(workload, samples), backend=exact, look=look)
             if is_distinct(trace, samples):
                 return affine.of_one(trace, samples)
     sizes = affine.SMALL, affine.LARGE
-    small, large = (replay(source, setting, _of(workload, size)) for size in sizes)
+    small, large = (replay(source, setting, _of(workload, size), look=look) for size in sizes)
     return affine.of_two(small, large)
 
 

@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 from planner.replay.backend import CUDA_PATH
-from planner.replay.extension.blocks import home_of, repeats_of, scopes_of, shorten
+from planner.replay.extension.blocks import BlockRun, home_of, repeats_of, scopes_of
 from planner.replay.recording.trace import Scope
-from planner.replay.setup.build import build, equip, half, linear_layers, refused_layers
+from planner.replay.setup.build import build, half, linear_layers, refused_layers
+from planner.replay.shortcuts import shortcuts
 from planner.replay.silence import YOUNG, undisturbed
 from planner.replay.stand_ins.packages import FUSED
 from planner.replay.structure.inputs import tokens_per_sample
@@ -18,9 +19,6 @@ from strategies import ShardingBackend, Strategy
 
 POSITIONS = ("max_position_embeddings", "n_positions")
 """Fields of a config.json that limit the length of a sequence, in the order in which they are looked up."""
-
-COUNTED_PERIODS = 2
-"""Periods of equal blocks that get adapters where only parameters are counted: a list of one block is no stack."""
 
 
 class Facts(NamedTuple):
@@ -76,7 +74,7 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         source: The model, as for `planner.replay.replay`.
         strategy: Any strategy that the model can be built for; the facts do not depend on it.
     """
-    with undisturbed(YOUNG):  # PEFT, which is asked for refused layers, imports bitsandbytes
+    with undisturbed(YOUNG), shortcuts():  # PEFT, which is asked for refused layers, imports bitsandbytes
         model = _tied(build(source, strategy, CUDA_PATH))
         config = getattr(model, "config", None)
         return Facts(
@@ -91,17 +89,14 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
         )
 
 
-def weights_of(source: Source, strategy: Strategy) -> Weights:
-    """Builds and equips a model on the meta device and returns its parameters as the strategy trains them.
+def weights_of(model: Any, runs: list[BlockRun], strategy: Strategy) -> Weights:
+    """Returns the parameters of a model as a strategy trains it.
 
     Args:
-        source: The model, as for `planner.replay.replay`.
+        model: The equipped model, which may be shortened.
+        runs: Its runs of blocks, as `shorten` returns them.
         strategy: The strategy to train it with.
     """
-    with undisturbed(YOUNG):
-        model = _tied(build(source, strategy, CUDA_PATH))
-        runs = shorten(model, COUNTED_PERIODS)
-        model = equip(model, strategy)
     scopes = scopes_of(model, runs)
     homes: dict[int, set[Scope | None]] = defaultdict(set)
     for name, p in model.named_parameters(remove_duplicate=False):

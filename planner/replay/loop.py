@@ -113,7 +113,7 @@ class Steps:
             with self.engine.micro_batch(self.model, last=number == micro_batches):
                 self._micro_batch(step)
         live.enter(Phase.OPTIMIZER, step)
-        if self.engine.steps_on_gpu:
+        if self.engine.steps_on_gpu and self.workload.updates:
             self.engine.step(self.optimizer)
         if step == 1:
             live.label("optimizer_states", self._states())

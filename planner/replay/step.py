@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -12,7 +13,7 @@ from planner.libraries.sdpa import Selection
 from planner.replay.backend import CPU, CUDA_PATH, Backend
 from planner.replay.engines import engine_of
 from planner.replay.engines.engine import Engine
-from planner.replay.extension.blocks import REPLAYED_PERIODS, follow, home_of, scopes_of, shorten
+from planner.replay.extension.blocks import REPLAYED_PERIODS, BlockRun, follow, home_of, scopes_of, shorten
 from planner.replay.extension.extend import IrregularError, extend
 from planner.replay.loop import Steps
 from planner.replay.recording.gradients import mark_gradients
@@ -22,6 +23,7 @@ from planner.replay.setup.accounts import check
 from planner.replay.setup.build import build, equip
 from planner.replay.setup.cpu_offload import offloading
 from planner.replay.setup.loading import load
+from planner.replay.shortcuts import shortcuts
 from planner.replay.silence import YOUNG, undisturbed
 from planner.replay.stand_ins import liger
 from planner.replay.stand_ins.chunked_loss import Kernels
@@ -44,6 +46,9 @@ UNLIKE = 2
 With FSDP2 the last blocks have no next block to prefetch; with fp8 the model's first linear layer is not converted.
 """
 
+Look = Callable[[Any, list[BlockRun]], None]
+"""A function that is shown an equipped model on the meta device, and its runs of blocks as `shorten` returns them."""
+
 
 def replay(
     source: Source,
@@ -53,6 +58,7 @@ def replay(
     kept: int = REPLAYED_PERIODS,
     backend: Backend = CUDA_PATH,
     progress: Callable[[str], None] = lambda _: None,
+    look: Look = lambda model, runs: None,
 ) -> Trace:
     """Runs the real step on fake tensors, which allocate nothing, and records every live storage.
 
@@ -63,6 +69,7 @@ def replay(
         kept: Periods of every run of equal blocks that are replayed; the others are derived from them. 0 replays all.
         backend: The device and kernels of the step.
         progress: Told what takes long.
+        look: Called with each model that is replayed, before it is placed.
 
     Returns:
         The trace of loading and of the optimizer steps, for the whole model.
@@ -73,10 +80,10 @@ def replay(
     if engine_of(strategy, workload.world_size).replays_all_blocks:
         kept = 0
     try:
-        return _largest(source, strategy, workload, kept, backend, progress)
+        return _largest(source, strategy, workload, kept, backend, progress, look)
     except IrregularError:
         progress("blocks differ: all of them")
-        return _largest(source, strategy, workload, 0, backend, progress)
+        return _largest(source, strategy, workload, 0, backend, progress, look)
 
 
 def _largest(
@@ -86,13 +93,14 @@ def _largest(
     kept: int,
     backend: Backend,
     progress: Callable[[str], None],
+    look: Look,
 ) -> Trace:
     """Replays the ranks that can need the most memory, and returns the trace of the one that does."""
     found, trace = 0, None
     engine = engine_of(strategy, workload.world_size)
     while trace is None or engine.rank != engine.candidates[-1]:
         engine = engine_of(strategy, workload.world_size)
-        again = _replay(source, engine, workload, kept, backend, progress, found)
+        again = _replay(source, engine, workload, kept, backend, progress, look, found)
         found += 1
         if trace is None or again.size > trace.size:
             trace = again
@@ -106,6 +114,7 @@ def _replay(
     kept: int,
     backend: Backend,
     progress: Callable[[str], None],
+    look: Look,
     number: int,
 ) -> Trace:
     """Replays the `number`-th of the ranks that can need the most memory."""
@@ -114,7 +123,15 @@ def _replay(
     selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
     selection = selection.under(strategy.attention)
     seen, offloaded = positions_seen(workload.batching), offloading(strategy)
-    patches = undisturbed(YOUNG), seen, offloaded, backend.kernels(selection), liger.restored(), engine.patches()
+    patches = (
+        undisturbed(YOUNG),
+        shortcuts(),
+        seen,
+        offloaded,
+        backend.kernels(selection),
+        liger.restored(),
+        engine.patches(),
+    )
     with ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch)
@@ -124,6 +141,7 @@ def _replay(
                 stack.enter_context(found.called_by(model))
         runs = shorten(model, kept)
         model = equip(model, strategy, Kernels(workload.has_flash, has_triton=backend is not CPU))
+        look(model, runs)
         engine.candidates = engine.ranks_of(model)
         engine.rank = engine.candidates[number]
         stack.enter_context(engine.pretended())

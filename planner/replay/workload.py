@@ -40,5 +40,7 @@ class Workload(NamedTuple):
     """Whether PEFT empties the cache before it adds adapters to a quantized model (it does from version 0.20 on)."""
     optimizer_steps: int = STEPS
     """Optimizer steps that are run."""
+    updates: bool = True
+    """Whether the optimizer updates the parameters; if not, gradients are freed where it would have."""
     marks_gradients: bool = False
     """Whether the trace marks when autograd keeps a gradient, by events without bytes."""

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from planner.replay.recording.tensors import local
-from planner.replay.recording.trace import Place, Work
+from planner.replay.recording.trace import Place, Scope, Work
 
 FP32_BYTES: Final = 4
 """Bytes per element of an fp32 tensor."""
@@ -61,20 +61,31 @@ class Sums:
 
     def __init__(self, samples: int) -> None:
         self._samples = samples
-        self._sums: dict[Place, list[int]] = {}
-        """The numbers of each `Work`."""
+        self._times: dict[tuple[int, Scope | None, bool, int], int] = {}
+        """How often a cost occurs, by section, block, whether it computes forward again, and the cost's identity."""
+        self._costs: dict[int, Cost] = {}
+        """The costs that occur, by their identities."""
 
-    def add(self, place: Place, cost: Cost, *, is_again: bool) -> None:
+    def add(self, section: int, scope: Scope | None, cost: Cost, *, is_again: bool) -> None:
         """Adds an operator, which computes forward again if `is_again`."""
-        if (sums := self._sums.get(place)) is None:
-            sums = self._sums[place] = [0] * len(Work._fields)
-        flops, half, sizes = cost
-        sums[_FLOPS[half]] += flops
-        sums[_AGAIN[half]] += flops * is_again
-        sums[_BYTES] += sum(sizes)
-        sums[_FIXED] += sum(size for size in sizes if size % self._samples)
-        sums[_KERNELS] += 1
+        key = section, scope, is_again, id(cost)
+        times = self._times.get(key)
+        if times is None:
+            self._costs[id(cost)] = cost
+            times = 0
+        self._times[key] = times + 1
 
     def work(self) -> dict[Place, Work]:
         """Returns the sums."""
-        return {place: Work(*sums) for place, sums in self._sums.items()}
+        sums: dict[Place, list[int]] = {}
+        for (section, scope, is_again, identity), times in self._times.items():
+            if (place := (section, scope)) not in sums:
+                sums[place] = [0] * len(Work._fields)
+            total = sums[place]
+            flops, half, sizes = self._costs[identity]
+            total[_FLOPS[half]] += flops * times
+            total[_AGAIN[half]] += flops * times * is_again
+            total[_BYTES] += sum(sizes) * times
+            total[_FIXED] += sum(size for size in sizes if size % self._samples) * times
+            total[_KERNELS] += times
+        return {place: Work(*total) for place, total in sums.items()}

@@ -56,7 +56,10 @@ _PLAIN: Final = {torch.dtype, torch.device, torch.memory_format, torch.layout, s
 """Types of arguments that say all by themselves, beside numbers."""
 
 _FOUND: dict[tuple[Any, ...], Known | None] = {}
-"""What is known, by operator and arguments; None for what cannot be remembered."""
+"""What is known, by the operator's identity and the arguments; None for what cannot be remembered."""
+
+_RAN: dict[int, Any] = {}
+"""The operators in the keys of `_FOUND`, by identity: torch computes their hashes in Python."""
 
 
 class Operators:
@@ -80,11 +83,14 @@ class Operators:
         if known is _FOUND or not self._attributes:
             out = func(*args, **kwargs)
             self._learn(out)
+            _RAN[id(func)] = func
             _FOUND[key] = known = _known(func, args, kwargs, out)
             return out, known
         assert isinstance(known, Known)
-        results = [None if made is None else self._again(made, args) for made in known.made]
-        return (results[0] if known.kind is None else known.kind(results)), known
+        if known.kind is None:
+            made = known.made[0]
+            return (None if made is None else self._again(made, args)), known
+        return known.kind([None if made is None else self._again(made, args) for made in known.made]), known
 
     def _learn(self, out: Any) -> None:
         """Notes the attributes of fake tensors from one that an operator made."""
@@ -118,7 +124,7 @@ class Operators:
 
 def _key(func: Any, args: Any, kwargs: Any) -> tuple[Any, ...] | None:
     """Returns what a call's results depend on; None if they depend on more."""
-    key: list[Any] = [func, torch.get_default_dtype(), torch.is_inference_mode_enabled()]
+    key: list[Any] = [id(func), torch.get_default_dtype(), torch.is_inference_mode_enabled()]
     if func is _EMPTY_LIKE and type(args[0]) in (torch.Tensor, torch.nn.Parameter) and args[0].device == _META:
         key += (_META, args[0].shape, args[0].stride(), args[0].dtype)
     elif not _describe(args, key):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from planner.replay.recording.costs import WRITES, Cost, Sums, cost_of
-from planner.replay.recording.host import Host
-from planner.replay.recording.known import DEVICE, Operators
-from planner.replay.recording.streams import USERS, current_stream
+from planner.replay.recording.known import DEVICE, Known, Operators
+from planner.replay.recording.storages import Storages
+from planner.replay.recording.streams import current_stream
 from planner.replay.recording.tensors import leaves_of, local, overwrites_first_argument, parts_of
-from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
+from planner.replay.recording.trace import Label, Phase
 
 _MATMULS = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm"))
 """Operators that run on cuBLAS and need its workspace."""
@@ -26,19 +23,7 @@ _COLLECTIVES = ("fsdp", "c10d", "_c10d_functional")
 """Namespaces of the operators that exchange data between ranks."""
 
 
-class _Live(NamedTuple):
-    """Describes a live storage: its number in the trace, its bytes in whole blocks, and where it was allocated."""
-
-    storage: int
-    size: int
-    scope: Scope | None
-
-
-_NOTHING = _Live(0, 0, None)
-"""Stands for a storage that is not alive."""
-
-
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(Storages, TorchDispatchMode):
     """Records a `Trace` of all storages that live on the step's device while this dispatch mode is active.
 
     Args:
@@ -47,37 +32,15 @@ class LiveBytes(TorchDispatchMode):
             (aten/src/ATen/cuda/CublasHandlePool.cpp): Python's thread, and the one in which autograd runs backward.
         samples: Samples of a micro-batch, by which the tensors are told whose size depends on it; it is a prime where
             that matters.
-
-    Attributes:
-        trace: The trace so far.
-        work: The trace's work by section and block, once the mode has ended.
-        scope: The block of the model where the step is now; set by the code that runs the step.
-        path: The module where the step is now; set likewise.
     """
 
     def __init__(self, block_bytes: int, workspace_bytes: int = 0, samples: int = 1) -> None:
-        super().__init__()
-        self.block_bytes, self.workspace_bytes, self.samples = block_bytes, workspace_bytes, samples
+        super().__init__(block_bytes)
+        self.workspace_bytes = workspace_bytes
         self._threads: set[str] = set()
         """Threads that have allocated their cuBLAS workspace."""
-        self.work: dict[Place, Work] = {}
         self._sums = Sums(samples)
         self._operators = Operators()
-        self._ends: dict[int, weakref.ref[torch.UntypedStorage]] = {}
-        """What tells that a storage ends, by its address."""
-        self.trace = Trace([], {}, self.work)
-        self.scope: Scope | None = None
-        self.path = ""
-        self._homes: dict[int, Scope | None] = {}
-        """The block to which a storage belongs, by the storage's number."""
-        self._live: dict[int, _Live] = {}
-        """Live storages, by the address of torch's storage object."""
-        self._cleared: list[_Live] | None = None
-        """Storages freed while autocast clears its cache; None at other times."""
-        self._listed: set[int] = set()
-        """Storages that an optimizer's operator on lists made, one for each parameter; they are freed as a list."""
-        self._storages = 0
-        self._host = Host()
 
     def __enter__(self) -> LiveBytes:
         self._resize = torch.UntypedStorage.resize_
@@ -114,72 +77,6 @@ class LiveBytes(TorchDispatchMode):
             self._write(number, -size)
         self.scope = scope
 
-    def enter(self, phase: Phase, step: int) -> None:
-        """Starts a section of the trace: the events that follow belong to this phase and step."""
-        self.trace.sections.append(Section(phase, step, []))
-        self.scope, self.path = None, ""
-
-    def leave(self, tensor: torch.Tensor) -> None:
-        """Says that a tensor's memory stands for the host's from now on."""
-        storage = tensor.untyped_storage()
-        self._drop(storage._cdata)
-        self._host.add(storage)
-
-    def is_on_host(self, tensor: torch.Tensor) -> bool:
-        """Returns whether a tensor's memory stands for the host's."""
-        return tensor.untyped_storage() in self._host
-
-    def hosting(self) -> AbstractContextManager[None]:
-        """Says that what is allocated while the context lasts stands for the host's memory."""
-        return self._host.allocating()
-
-    def move(self, scope: Scope | None) -> None:
-        """Says at which block the events that follow happen."""
-        self.scope = scope
-
-    def label(self, category: str, tensors: Iterable[tuple[str, torch.Tensor | None, Scope | None]]) -> None:
-        """Names storages that are alive and assigns them to blocks.
-
-        Args:
-            category: Memory category of all of them.
-            tensors: (name, tensor, block to which it belongs); None for the block means no block.
-        """
-        for name, tensor, scope in tensors:
-            if tensor is not None and (number := self.number(tensor)):
-                before = self.trace.labels.get(number, Label(None, ""))  # none of a storage without bytes
-                self.trace.labels[number] = before._replace(category=category, name=name)
-                self._homes[number] = scope
-
-    def mark(self, tensor: torch.Tensor) -> None:
-        """Marks this moment in a tensor's life, by an event without bytes."""
-        if number := self.number(tensor):
-            self._write(number, 0)
-
-    def name(self, tensor: torch.Tensor) -> str:
-        """Returns the name of a tensor's storage; an empty one if it is not alive."""
-        return self.trace.labels.get(self.number(tensor), Label(None, "")).name
-
-    def settle(self) -> None:
-        """Moves the last section's events of storages with a category to the blocks to which these belong."""
-        section = self.trace.sections[-1]
-        for i, event in enumerate(section.events):
-            if self.trace.labels[event.storage].category is not None:
-                section.events[i] = event._replace(scope=self._homes.get(event.storage, event.scope))
-
-    def allocate(self, size: int, label: Label) -> None:
-        """Records an allocation of `size` bytes that no tensor shows and that is never freed."""
-        self._write(self.invent(label), self.rounded(size))
-
-    def invent(self, label: Label) -> int:
-        """Returns a new number for a storage that no tensor shows."""
-        self._storages += 1
-        self.trace.labels[self._storages] = label
-        return self._storages
-
-    def number(self, tensor: torch.Tensor) -> int:
-        """Returns the number of a tensor's storage, 0 if it is not alive."""
-        return self._live.get(local(tensor).untyped_storage()._cdata, _NOTHING).storage
-
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Leaves out what torch does around each operator for code that is compiled; a replay's is not."""
@@ -187,24 +84,47 @@ class LiveBytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is DEVICE and type(args[0]) is FakeTensor:
-            return args[0].device
-        if any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types):
+            return args[0]._fake_device
+        if _wraps_float8(types):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
         written = args[0].untyped_storage()._cdata if overwrites_first_argument(func, args) else None
         out, known = self._operators.run(func, args, kwargs or {})
-        leaves = leaves_of(out)
-        self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
-        if written is not None:
-            self._hand_on(written, leaves[0])
-        if self.trace.sections[-1].phase is Phase.OPTIMIZER:
-            self._update(func, args, leaves)
-        else:
-            for leaf in leaves:
-                for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
-                    self._add(part, func)
-        if func in _MATMULS and self.workspace_bytes:
+        is_update = self._phase is Phase.OPTIMIZER
+        if known is None or written is not None or is_update or not self._follow(func, known, out):
+            leaves = leaves_of(out)
+            self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
+            if written is not None:
+                self._hand_on(written, leaves[0])
+            if is_update:
+                self._update(func, args, leaves)
+            else:
+                for leaf in leaves:
+                    for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
+                        self._add(part, func)
+        if self.workspace_bytes and func in _MATMULS:
             self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
         return out
+
+    def _follow(self, func: Any, known: Known, out: Any) -> bool:
+        """Counts and records a single result that is known to be a view or a tensor of its own, which most are.
+
+        Returns:
+            Whether it is one; if not, nothing has been done.
+        """
+        if known.kind is not None or (made := known.made[0]) is None:
+            return False
+        storage = out.untyped_storage()
+        if made.argument >= 0:
+            if storage._cdata not in self._live:
+                return False
+            if func._schema.is_mutable:
+                self._sum(WRITES)
+            return True
+        if known.cost is None or self._host.allocates:
+            return False
+        self._sum(known.cost)
+        self._allocated(storage, func)
+        return True
 
     def _update(self, func: Any, args: Any, leaves: list[torch.Tensor]) -> None:
         """Records the results of an optimizer's operator around the blocks of the parameters that it updates."""
@@ -226,9 +146,13 @@ class LiveBytes(TorchDispatchMode):
             if not made and not func._schema.is_mutable:
                 return
             cost = cost_of(func, args, kwargs, out, made) if made else WRITES
+        self._sum(cost)
+
+    def _sum(self, cost: Cost) -> None:
+        """Adds a cost to the block's work."""
         # Backward computes without gradients; what checkpointing computes again in it is to have some.
-        is_again = torch.is_grad_enabled() and self.trace.sections[-1].phase is Phase.BACKWARD
-        self._sums.add((len(self.trace.sections) - 1, self.scope), cost, is_again=is_again)
+        is_again = self._phase is Phase.BACKWARD and torch.is_grad_enabled()
+        self._sums.add(self._section, self.scope, cost, is_again=is_again)
 
     def _add_workspace(self, thread: str) -> None:
         """Records a thread's cuBLAS workspace at its first matrix product."""
@@ -251,60 +175,16 @@ class LiveBytes(TorchDispatchMode):
             if self._host.allocates:
                 self._host.add(storage)
                 return
-            category = "communication" if func.namespace in _COLLECTIVES else None
-            node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
-            name = func._opname if node is None else node.name()
-            label = Label(category, f"{self.path} {name}".strip(), current_stream())
-            self._hold(storage._cdata, storage.nbytes(), label)
-            self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
+            self._allocated(storage, func)
 
-    def _hand_on(self, key: int, tensor: torch.Tensor) -> None:
-        """Records that a tensor has the memory of a storage, which a real step would have written it into."""
-        storage, live = tensor.untyped_storage(), self._live.get(key)
-        if live is None or live.size != self.rounded(storage.nbytes()) or storage._cdata in self._live:
-            self._drop(key)
-            return
-        self._live[storage._cdata] = self._live.pop(key)
-        self._ends[storage._cdata] = weakref.ref(storage, partial(self._end, storage._cdata))
+    def _allocated(self, storage: torch.UntypedStorage, func: Any) -> None:
+        """Records the storage that an operator allocates, under its name or that of the autograd node that runs it."""
+        category = "communication" if func.namespace in _COLLECTIVES else None
+        node = torch._C._current_autograd_node()  # type: ignore[attr-defined]  # not in torch's stubs
+        self._watch(storage, category, func._opname if node is None else node.name())
 
-    def _end(self, key: int, end: object) -> None:
-        """Records that a storage is not there any more."""
-        del self._ends[key]
-        self._drop(key)
 
-    def _hold(self, key: int, num_bytes: int, label: Label) -> None:
-        """Records an allocation; storages without bytes are followed but leave no event."""
-        size = self.rounded(num_bytes)
-        self._storages += 1
-        USERS.pop(key, None)  # of one before, at the same address, that was not followed to its end
-        self._live[key] = _Live(self._storages, size, self.scope)
-        if size:
-            self.trace.labels[self._storages] = label
-            self._write(self._storages, size)
-
-    def rounded(self, num_bytes: int) -> int:
-        """Rounds bytes up to whole blocks of the device's allocator."""
-        return -(-num_bytes // self.block_bytes) * self.block_bytes
-
-    def _drop(self, key: int) -> None:
-        """Records that a storage is freed.
-
-        In the optimizer step, storages with a category and those freed as a list count for the block to which they
-        belong, not for the block where the step is.
-        """
-        dropped = self._live.pop(key, _NOTHING)
-        number, size, _ = dropped
-        users = USERS.pop(key, None)
-        if users and size:  # its own stream does not count (CUDACachingAllocator.cpp, `recordStream`)
-            label = self.trace.labels[number]
-            self.trace.labels[number] = label._replace(shared=bool(users - {label.stream}))
-        if self._cleared is not None:
-            self._cleared.append(dropped)
-        elif size:
-            listed = number in self._listed or self.trace.labels[number].category is not None
-            if listed and self.trace.sections[-1].phase is Phase.OPTIMIZER:
-                self.scope = self._homes.get(number, self.scope)
-            self._write(number, -size)
-
-    def _write(self, number: int, size: int) -> None:
-        self.trace.sections[-1].events.append(Event(number, size, self.scope))
+@cache
+def _wraps_float8(types: tuple[type, ...]) -> bool:
+    """Returns whether any of these types is a wrapper by which torchao computes in fp8."""
+    return any(issubclass(t, torch.Tensor) and t.__module__.startswith("torchao.float8") for t in types)

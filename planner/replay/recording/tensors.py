@@ -52,12 +52,15 @@ def would_be_in_place(gathered: torch.Tensor) -> bool:
     return torch._C._storage_Use_Count(gathered.untyped_storage()._cdata) == _TENSOR_AND_PYTHON
 
 
+_INDEX_PUT, _ADD = torch.ops.aten.index_put.default, torch.ops.aten.add.Tensor
+
+
 def overwrites_first_argument(func: Any, args: Any) -> bool:
     """Returns whether a real step would write the result of an operator into its first argument's memory.
 
     The gradient of indexing is written out of place for tensor subclasses only (FunctionsManual.cpp,
     `index_backward`); a real step writes in place.
     """
-    if func is torch.ops.aten.index_put.default:
+    if func is _INDEX_PUT:
         return torch._C._current_graph_task_id() != -1
-    return func is torch.ops.aten.add.Tensor and would_be_in_place(args[0])
+    return func is _ADD and would_be_in_place(args[0])
