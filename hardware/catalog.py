@@ -14,7 +14,6 @@ from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.machine import Machine
 from hardware.named import Named, name_key
-from hardware.sized_name import of_size
 from hardware.sizes import tidied
 from hardware.unlisted import memory_of, unlisted
 
@@ -97,7 +96,10 @@ class Catalog:
             if not LEAST <= size <= MOST:
                 raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
             return unlisted(tidied(name), size, self.gpus)
-        gpu = gpu or of_size(name, self._meant)
+        if gpu is None:
+            from hardware.sized_name import of_size  # few names need it
+
+            gpu = of_size(name, self._meant)
         if gpu is None:
             from hardware.unplanned import why_unplanned  # only errors need it
 
