@@ -109,15 +109,20 @@ class _Now(NamedTuple):
                 continue
             if risks(strategy) > risks(self.largest.strategy):  # what it is compared with has fewer
                 continue
-            large = _served(strategy, variant.solver, lambda c: self._times(c, more) >= MUCH_LARGER)
-            if large is None or (share := more * _relative(large, self.largest)) > SLOWER:
-                continue
-            if large.global_batch_size <= self.run.global_batch_size:  # the plan to run accumulates as many
-                continue
-            times = self._times(large, more)
-            if times >= MUCH_LARGER:
+            large = _served(strategy, variant.solver, lambda c: self._is_much_larger(c, more))
+            if large is not None and self._is_much_larger(large, more):
+                share, times = more * _relative(large, self.largest), self._times(large, more)
                 is_more = large.gradient_accumulation_steps > self.largest.gradient_accumulation_steps
                 yield _Gain.of_batch(large, variant.solver, share, times, accumulates_more=is_more)
+
+    def _is_much_larger(self, candidate: Candidate, more: float) -> bool:
+        """Returns whether a candidate has a much larger batch per GPU, without slowing a token down.
+
+        One that accumulates as many samples as the plan to run is none.
+        """
+        if self._times(candidate, more) < MUCH_LARGER or candidate.global_batch_size <= self.run.global_batch_size:
+            return False
+        return more * _relative(candidate, self.largest) <= SLOWER
 
     def _at_usual_batch(self, variant: Variant) -> Solver:
         return at_usual_batch(variant.solver, bounded=self.bounded) or variant.solver

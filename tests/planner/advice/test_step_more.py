@@ -11,11 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from planner import fit
+from planner.advice import step_more
 from planner.advice.techniques import TECHNIQUES
+from planner.answers.settled import settled
 from planner.cli import main
 from planner.records.advice import Cost
 from planner.records.plan import Plan
 from planner.records.result import FitResult
+from planner.search import Candidate, Solver
+from strategies import Strategy
 
 ONE: dict[str, Any] = {"finetuning": "lora", "precision": "bf16-mixed", "optimizer": "adamw", "checkpointing": "none"}
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -102,6 +106,22 @@ def test_a_report_tells_it_above_the_plan_and_json_where_it_is_asked_for() -> No
     assert json.loads(CliRunner().invoke(main, [*asked, "--json"]).stdout)["step_more"] is None
     told = json.loads(CliRunner().invoke(main, [*asked, "--json", "--advice"]).stdout)["step_more"]
     assert told["command"] in re.sub(r" \\\n +", " ", shown)
+
+
+def test_what_would_slow_tokens_down_is_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Strategy] = []
+
+    def noted(candidate: Candidate, solver: Solver) -> Candidate | None:
+        served.append(candidate.strategy)
+        return settled(candidate, solver)
+
+    monkeypatch.setattr(step_more, "settled", noted)
+    result = fit("llama-7b", gpu="A100-40GB", allocator="native", advice=True, **ONE)
+    assert result.step_more is not None
+    choices = {strategy.checkpointing.choice for strategy in served}
+    assert choices == {result.step_more.plan.strategy.checkpointing}
+    slower = fit("llama-7b", gpu="A100-40GB", **ONE | {"checkpointing": "offload"})
+    assert speed(slower.recommended) < speed(result.recommended) / 1.05
 
 
 def test_nothing_is_told_where_memory_is_the_objective() -> None:
