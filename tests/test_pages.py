@@ -83,6 +83,7 @@ def test_the_counts_are_those_of_registry_and_catalog() -> None:
     assert f"`planner fit olmo-3-7b` and {replayed - 1} other names" in PAGES["models.md"]
     assert f"{replayed} names of models that no family describes" in PAGES["CHANGELOG.md"]
     assert f"`planner gpus` lists {gpus};" in README
+    assert f"`planner machines` {len(load_catalog().machines)} instances of clouds" in README
     assert f"The memory of {families} families is derived" in PAGES["models.md"]
     assert f"{names} models of {families} families; Hub ids and bare sizes; {gpus} GPUs" in PAGES["CHANGELOG.md"]
 
