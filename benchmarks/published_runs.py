@@ -4,10 +4,15 @@
     python benchmarks/published_runs.py --rows TEXT # each run whose name has the text, with the reasons of differences
     python benchmarks/published_runs.py --replay    # replay requests that are not recorded yet, some seconds each
 
-The sets are in benchmarks/published: fms_acceleration.yaml has torch's allocated bytes and outcomes, fms_machines.csv
-runs of it that were measured three times, llm_fine_tuning_bench.csv the peak of NVML, llm_foundry.csv runs of which
-only is known that they ran, torchtitan.csv the bytes that torch reserved, field_reports.yaml what users reported of
-single runs. Each run is asked as `planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own
+The sets are in benchmarks/published/data:
+
+- fms_acceleration.yaml: torch's allocated bytes, and outcomes; fms_machines.csv: runs of it that were measured thrice
+- llm_fine_tuning_bench.csv: the peak of NVML
+- llm_foundry.csv: runs of which nothing is known but that they ran
+- torchtitan.csv: the bytes that torch reserved
+- field_reports.yaml: what users reported of single runs
+
+Each run is asked as `planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own
 libraries" adds what the transformers of that time held beside today's, and what the run's own kernels did, where no
 choice says it: derived from their source, per run and term (`--rows`). The driver's bytes are those of the replay with
 the same terms, for the requests that are recorded in replays.jsonl.
@@ -17,10 +22,10 @@ from __future__ import annotations
 
 import argparse
 
-from published import bench, field, fms, fms_machines, foundry, torchtitan
 from published.answer import ask
 from published.replayed import replay_missing
 from published.run import Run
+from published.sets import bench, field, fms, fms_machines, foundry, torchtitan
 from published.table import Line, details, table, within
 
 SETS = {fms.SOURCE: fms.runs, bench.SOURCE: bench.runs}

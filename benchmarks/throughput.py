@@ -4,7 +4,8 @@
     python benchmarks/throughput.py --rows TEXT # each run whose name or source has the text
     python benchmarks/throughput.py --left-out  # each source by constants that it did not give
 
-The step times are in benchmarks/published: step_times.yaml, and llm_fine_tuning_bench.csv for Hugging Face's trainer.
+The step times are in benchmarks/published/data: those of Hugging Face's trainer in llm_fine_tuning_bench.csv, all
+others in step_times.yaml.
 Errors are of tokens per second, signed: +10% means that the planner says 10% more than was measured. A pair is two runs
 of one source whose measured speeds differ by more than 5%; it is right if the planner puts the two in the same order.
 """
@@ -18,10 +19,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, groupby
 from operator import attrgetter
 
-from published import bench
-from published.left_out import left_out
-from published.speed import Speed, ask
-from published.step_times import Timed, timed
+from published.sets import bench
+from published.throughput.left_out import left_out
+from published.throughput.speed import Speed, ask
+from published.throughput.step_times import Timed, timed
 
 FAR_APART = 1.05
 """Ratio of measured speeds from which on a pair has an order."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from published.contexts import Contexts
-from published.kernels import with_foak
-from published.losses import loss_of, with_triton
+from published.libraries.contexts import Contexts
+from published.libraries.kernels import with_foak
+from published.libraries.losses import loss_of, with_triton
+from published.libraries.sampled import sampled
+from published.libraries.wrapping import Recorded
 from published.run import Run
-from published.sampled import sampled
-from published.wrapping import Recorded
 
 from hardware import load_catalog
 from planner.answers.memory import memory_of

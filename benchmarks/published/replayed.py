@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from published.data_files import DATA
 from published.run import Run
 from replays import record
 
 import planner
 from hardware import PlannerError
 
-RECORD = Path(__file__).with_name("replays.jsonl")
+RECORD = DATA / "replays.jsonl"
 
 
 class Replay(NamedTuple):

@@ -7,8 +7,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from published.contexts import Contexts
-from published.wrapping import Wraps
+from published.libraries.contexts import Contexts
+from published.libraries.wrapping import Wraps
 
 from planner.memory import Moment
 from planner.models import Model, find_model

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from published.answer import Answer, Said
-from published.bench import is_full
 from published.replayed import Replay, replay_of
 from published.run import Engine, Run
+from published.sets.bench import is_full
 
 from hardware import GIB
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from published.kernels import megatron, scaled_causal_softmax, with_megatron
+from published.libraries.kernels import megatron, scaled_causal_softmax, with_megatron
 
 from planner.memory.attention.fused import Form
 from planner.memory.autograd.ops import HALF, Ops

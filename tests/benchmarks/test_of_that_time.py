@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from published import wrapping
-from published.contexts import AT_START, BY_PRODUCTS, Contexts
-from published.losses import triton
-from published.sampled import sampled
-from published.wrapping import Recorded, Wraps
+from published.libraries import wrapping
+from published.libraries.contexts import AT_START, BY_PRODUCTS, Contexts
+from published.libraries.losses import triton
+from published.libraries.sampled import sampled
+from published.libraries.wrapping import Recorded, Wraps
 
 from hardware import MIB
 from planner.memory.autograd.ops import Ops

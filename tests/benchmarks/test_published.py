@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from published import bench, field, fms, fms_machines, foundry
 from published.answer import ask
-from published.contexts import Contexts
-from published.fms_machines import Month
-from published.losses import loss_of
+from published.libraries.contexts import Contexts
+from published.libraries.losses import loss_of
 from published.run import Engine, Run
+from published.sets import bench, field, fms, fms_machines, foundry
+from published.sets.fms_machines import Month
 from published.table import WITHIN, Line
 
 from hardware import GIB, MIB

@@ -9,10 +9,10 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from published import bench
-from published.left_out import left_out
-from published.speed import Asked, Speed, ask
-from published.step_times import timed
+from published.sets import bench
+from published.throughput.left_out import left_out
+from published.throughput.speed import Asked, Speed, ask
+from published.throughput.step_times import timed
 from throughput import line
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"

@@ -63,7 +63,7 @@ def read(keys: Keys, run: Run) -> None:
     _read_optimizer(keys)
     _read_checkpointing(keys)
     _read_kernels(keys)
-    # benchmarks/published/torchtitan.csv: 11 runs, median 4.2%, at most 10%
+    # benchmarks/published/data/torchtitan.csv: 11 runs, median 4.2%, at most 10%
     what = "torchtitan's own modules: those of transformers are planned, within 10% of what its runs reserved"
     reading.leave_out(what)
 

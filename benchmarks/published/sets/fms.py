@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
-from published import then
-from published.contexts import Contexts, of_other_ranks
-from published.losses import loss_of
-from published.requests import FSDP1
+from published.data_files import DATA
+from published.libraries import then
+from published.libraries.contexts import Contexts, of_other_ranks
+from published.libraries.losses import loss_of
+from published.libraries.wrapping import Wraps
 from published.run import Engine, Run, Term
-from published.wrapping import Wraps
+from published.sets.requests import FSDP1
 
 from planner.models import find_model
 
-FILE = Path(__file__).with_name("fms_acceleration.yaml")
+FILE = DATA / "fms_acceleration.yaml"
 SOURCE = "fms-acceleration"
 TOKENS = 4096
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -49,8 +49,8 @@ The bytes after training say the same: with full fine-tuning Mistral has one mor
 than with LoRA. What it does to logits is more: `[..., :-1, :]` of them no longer takes as many 2 MiB as they do.
 """
 EAGER = "main"
-"""The set of transformers 4.48, which ran on another machine, whose contexts held all kernels (`published.fms_machines`
-has the runs that say so)."""
+"""The set of transformers 4.48, which ran on another machine, whose contexts held all kernels (the runs that say so
+are in `published.sets.fms_machines`)."""
 NO_LIGER_CROSS_ENTROPY = ("mistral", "mixtral")
 """Model types whose cross-entropy liger-kernel does not replace (planner.libraries.liger_kernel)."""
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from published.speed import Asked, Speed
+from published.throughput.speed import Asked, Speed
 
 from hardware import sustained
 from planner.time import collectives, host, rates

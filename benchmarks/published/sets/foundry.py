@@ -8,18 +8,18 @@ planner also counts a copy of the logits in fp32, which accelerate makes and Com
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from published.data_files import csv_rows
+
 import planner
 from hardware import GIB
 from planner.records.plan import Memory
 
-FILE = Path(__file__).with_name("llm_foundry.csv")
 SOURCE = "llm-foundry"
 VOCABULARY = 50_368
 GPUS = {"H100-80GB": "H100-80GB-SXM", "A100-80GB": "A100-80GB-SXM", "A100-40GB": "A100-40GB-SXM"}
@@ -78,9 +78,8 @@ def verdicts(times: int = 1) -> Iterator[Verdict]:
     Args:
         times: What the micro-batch is multiplied by.
     """
-    lines = (line for line in FILE.read_text().splitlines() if not line.startswith("#"))
     with tempfile.TemporaryDirectory() as folder:
-        for row in csv.DictReader(lines):
+        for row in csv_rows("llm_foundry.csv"):
             row["micro_batch_size"] = str(times * int(row["micro_batch_size"]))
             file = Path(folder, "config.json")
             file.write_text(json.dumps(_config(row)))

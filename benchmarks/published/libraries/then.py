@@ -1,6 +1,6 @@
 """Says what earlier transformers and fms-acceleration's kernels held at moments of a step, in bytes, by their source.
 
-Their losses are choices of the planner, and `published.losses` traces the kernels'.
+Their losses are choices of the planner, and `published.libraries.losses` traces the kernels'.
 """
 
 from __future__ import annotations

@@ -6,18 +6,16 @@ device on all ranks but the first (its pull request 90). Torch allocated the sam
 
 from __future__ import annotations
 
-import csv
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import yaml
-from published import fms
+from published.data_files import csv_rows
 from published.run import Run
+from published.sets import fms
 
 from hardware import MIB
 
-FILE = Path(__file__).with_name("fms_machines.csv")
 LIBRARIES = "liger"
 """The set whose version of transformers October's and November's runs had, 4.45.2."""
 
@@ -37,10 +35,9 @@ ASKED = Month.OCTOBER, Month.NOVEMBER
 
 def peaks() -> dict[str, dict[Month, tuple[int, int]]]:
     """Returns the allocated bytes and those of nvidia-smi of each run, by name and month."""
-    lines = (line for line in FILE.read_text().splitlines() if not line.startswith("#"))
     return {
         row["name"]: {m: (int(row[f"{m}_allocated"]), round(float(row[f"{m}_nvidia_smi"]) * MIB)) for m in Month}
-        for row in csv.DictReader(lines)
+        for row in csv_rows("fms_machines.csv")
     }
 
 

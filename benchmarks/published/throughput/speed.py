@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from published.kernels import MEGATRON, with_megatron
-from published.step_times import Timed
+from published.libraries.kernels import MEGATRON, with_megatron
+from published.throughput.step_times import Timed
 
 from hardware import Cluster, Link, load_catalog
 from planner.memory import MemoryModel, Traffic, Work

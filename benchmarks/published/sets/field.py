@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from published.answer import Said, said_of
+from published.data_files import DATA
 
-FILE = Path(__file__).with_name("field_reports.yaml")
+FILE = DATA / "field_reports.yaml"
 
 GB = 10**9
 

@@ -6,16 +6,15 @@ no run was near its limit.
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
+
+from published.data_files import csv_rows
 
 import planner
 from hardware import GIB
 
-FILE = Path(__file__).with_name("torchtitan.csv")
 SOURCE = "torchtitan"
 GPUS_PER_NODE = 8
 AXES = {
@@ -43,8 +42,7 @@ class Row(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """Yields the runs in the file's order."""
-    lines = (line for line in FILE.read_text().splitlines() if not line.startswith("#"))
-    for run in csv.DictReader(lines):
+    for run in csv_rows("torchtitan.csv"):
         gpus = int(run["gpus"])
         memory = planner.estimate(
             run["model"],

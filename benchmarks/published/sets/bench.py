@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import Any
 
-from published import then
-from published.contexts import Contexts, of_other_ranks
-from published.requests import FSDP1
+from published.data_files import csv_rows
+from published.libraries import then
+from published.libraries.contexts import Contexts, of_other_ranks
+from published.libraries.wrapping import Wraps
 from published.run import Engine, Run, Term
-from published.step_times import Timed
-from published.wrapping import Wraps
+from published.sets.requests import FSDP1
+from published.throughput.step_times import Timed
 
 from hardware import MIB, load_catalog
 from planner.models import find_model
 
-FILE = Path(__file__).with_name("llm_fine_tuning_bench.csv")
 SOURCE = "LLMFineTuningBench"
 FULL_PERCENT = 90
 """Share of a GPU from which on the allocator gives cached memory back: a peak then says only that the run fitted."""
@@ -45,7 +43,7 @@ USUAL_TARGETS = ("q_proj", "v_proj")
 TRANSFORMERS = {"2.1.0": "4.45.2", "2.4.0": "4.45.2"}
 """Version of transformers by that of fms-hf-tuning, where it is known."""
 ADDED_WORDS = {"llama3.1-8b": 2, "llama3-8b": 2, "llama2-70b": 1, "mixtral-8x7b-instruct-v0.1": 1}
-"""Words that fms-hf-tuning adds, as `published.fms` says; versions before those above round the sum up to 8s."""
+"""Words that fms-hf-tuning adds, as `published.sets.fms` says; versions before those above round the sum up to 8s."""
 CAST_ADAPTERS = "2"
 """First letter of versions of fms-hf-tuning whose PEFT makes adapters fp32 (`autocast_adapter_dtype`)."""
 
@@ -69,7 +67,7 @@ def runs() -> list[Run]:
 
 def rows() -> list[dict[str, str]]:
     """Returns the rows of the file."""
-    return list(csv.DictReader(line for line in FILE.read_text().splitlines() if not line.startswith("#")))
+    return csv_rows("llm_fine_tuning_bench.csv")
 
 
 def timed() -> list[Timed]:

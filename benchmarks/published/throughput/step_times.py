@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from published.kernels import MEGATRON
+from published.data_files import DATA
+from published.libraries.kernels import MEGATRON
 
 from planner.models import Model
 from planner.models.families import family
@@ -20,7 +20,7 @@ UNNAMED = {
 }
 """Choice of the planner's, and kernel, of each attention that the planner has no choice for."""
 
-FILE = Path(__file__).with_name("step_times.yaml")
+FILE = DATA / "step_times.yaml"
 
 
 class Timed(NamedTuple):
