@@ -10,7 +10,10 @@ from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.unlisted import ABOUT
 
-_SIZED: Final = r"(?i)\s*(?P<card>\S.*?)[-_\s]*(?P<size>[0-9]{1,3})\s*G(?:i?B)?\s*"
+_SIZED: Final = (
+    r"(?i)\s*(?P<card>\S(?:.*[^-_\s])?)[-_\s]*"
+    r"(?<![0-9])(?P<size>[0-9]{1,3})\s*G(?:i?B)?\s*"
+)
 """A name and a number of GB, which are GiB, as those on boxes are; the number alone could be a part of the name."""
 
 
