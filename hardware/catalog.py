@@ -82,14 +82,14 @@ class Catalog:
             raise PlannerError(f"the GPU is {shown(name)}, not a name", way_out)
         return self._gpus.find(name)
 
-    def get(self, name: str) -> GPU:
-        """Returns the GPU with a name or alias, or a stand-in of the size that the name says, such as `24GiB`.
+    def lookup(self, name: str) -> GPU | None:
+        """Returns the GPU with a name or alias, or a stand-in of the size that the name says, or None.
 
-        The size of its memory may stand behind a name that has none: `4090 24GB`.
+        A size alone, such as `24GiB`, is that of a stand-in. The size of its memory may also stand behind the name of a
+        card: `4090 24GB`.
 
         Raises:
-            UnknownNameError: There is none; the hint gives the nearest names.
-            PlannerError: The name is not a string, is that of hardware that is not planned, or the size is of no card.
+            PlannerError: The name is not a string, or the size is of no card.
         """
         gpu = self.find(name)
         if gpu is None and (size := memory_of(name)) is not None:
@@ -100,6 +100,16 @@ class Catalog:
             from hardware.sized_name import of_size  # few names need it
 
             gpu = of_size(name, self._meant)
+        return gpu
+
+    def get(self, name: str) -> GPU:
+        """Returns the GPU that `lookup` finds.
+
+        Raises:
+            UnknownNameError: There is none; the hint gives the nearest names.
+            PlannerError: The name is not a string, is that of hardware that is not planned, or the size is of no card.
+        """
+        gpu = self.lookup(name)
         if gpu is None:
             from hardware.unplanned import why_unplanned  # only errors need it
 

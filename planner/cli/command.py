@@ -161,7 +161,7 @@ class LazyGroup(Group):
             line: Sequence[str] = (*rest[:1], meant) if meant == "--help" and word != ctx.info_name else rest
         elif meant is not None:
             line = (meant, *rest) if meant in self.summaries else (meant,)
-        elif _is_model(word):
+        elif is_model(word):
             line = ("fit", *args)
         else:
             return error
@@ -186,7 +186,7 @@ class LazyGroup(Group):
             formatter.write_dl(list(self.summaries.items()))
 
 
-def _is_model(name: str) -> bool:
+def is_model(name: str) -> bool:
     """Returns whether the registry has a model of a name."""
     from hardware.errors import normalized
     from planner.models import registry_models, replayed_models

@@ -16,7 +16,8 @@ import click
 from hardware.errors import PlannerError
 from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
-from planner.cli.rewording import meant_option, refusal, reworded, together, with_gpu
+from planner.cli.misplaced import together, with_gpu
+from planner.cli.rewording import arguments_of, asks_about_training, meant_option, options_of, refusal, reworded
 from planner.plugins import said
 from planner.printable import printable
 from planner.records.asked.arguments import argument_of, near_arguments
@@ -87,20 +88,19 @@ def _explained(error: click.ClickException) -> tuple[str, str | None]:
 
 def _way_out(name: str, ctx: click.Context) -> str | None:
     """Returns what an option that there is not means, and the whole command with it; None where nothing is near."""
-    parameters, args = ctx.command.get_params(ctx), tuple(ctx.find_root().obj or ())
+    args = tuple(ctx.find_root().obj or ())
     value, line = _behind(name, args), reworded(args, ctx)
     whole = "" if line is None else f"  ({line})"
-    alone = argument_of(name, [p.opts[0] for p in parameters if isinstance(p, click.Argument)])
-    if alone is not None and isinstance(ctx.command, Command):
-        return f"{alone.upper()} stands without a name: {line or ctx.command.examples[0]}"
+    argument = argument_of(name, arguments_of(ctx))
+    if argument is not None and isinstance(ctx.command, Command):
+        return f"{argument.upper()} stands without a name: {line or ctx.command.examples[0]}"
     meant = meant_option(name, value, ctx)
-    asks_about_training = any(p.name == "sequence_length" for p in parameters)
-    answer = answer_about(name, value) if asks_about_training else None
+    answer = answer_about(name, value) if asks_about_training(ctx) else None
     if answer is not None and (meant is None or instead_of(name, value) is not None):
         return answer + whole
     if meant is not None:
         return f"did you mean {shlex.join(meant.words)}?{whole}" if meant.words else f"leave {name} out{whole}"
-    options = {text: p for p in parameters if isinstance(p, click.Option) for text in p.opts if text.startswith("--")}
+    options = options_of(ctx)
     near = near_arguments(name, options)
     if len(near) == 1 and (other := refusal(name, value, options[near[0]], ctx)) is not None:
         return other

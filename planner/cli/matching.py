@@ -18,18 +18,18 @@ _BETWEEN: Final = r"[-_\s]*"
 
 
 class Found(NamedTuple):
-    """Holds the entries that a word means: one by its name, or several that are listed.
+    """Holds the entries that a word means: one that has its name, or several that are listed.
 
     Attributes:
-        entries: One, as `exact` of `meant` returns it; or several, of those that were searched.
-        alone: The entry whose other name the word is as well, where several are listed; None where it is nobody's.
+        entries: The one as the function `exact` of `meant` returns it, or several of those that were searched.
+        alone: Where several are listed, the entry of which the word is an alias; None if it is nobody's.
     """
 
     entries: Sequence[Any]
     alone: Any = None
 
     def note(self, word: str, command: str) -> str | None:
-        """Returns what the word means where one entry is asked for; None if it is nobody's name.
+        """Returns a line that says which entry the word means where one is asked for; None if it is nobody's name.
 
         Args:
             word: The word.
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 
 def mark_bare(ctx: click.Context) -> None:
-    """Notes that a word stands without `show` in front of it."""
+    """Records that the word of a command stands without `show` in front of it."""
     ctx.meta[_BARE] = True
 
 
@@ -88,7 +88,7 @@ def meant(
 
 
 def _holds(word: str, texts: Iterable[str]) -> bool:
-    """Returns whether a word is a part of one of the texts, from the begin of a word or number to the end of a number.
+    """Returns whether a word is a part of one of the texts: from the beginning of a word, and with whole numbers.
 
     `llama` is a part of CodeLlama, and `lama` of none; `a100` is none of A1000, nor `7b` of 17B and 1.7B.
     """

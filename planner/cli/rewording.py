@@ -1,4 +1,4 @@
-"""Writes command lines again whose options are those of other tools, with the planner's own options and their values.
+"""Writes command lines with options of other tools again, with the planner's own options and their values.
 
 The module is imported only when there is an error.
 """
@@ -41,27 +41,55 @@ def meant_option(name: str, value: str | None, ctx: click.Context) -> Meant | No
         value: What stands behind it, if anything does: its value, or an argument of the command.
         ctx: The context of the command.
     """
-    parameters = ctx.command.get_params(ctx)
-    options = {text: p for p in parameters for text in p.opts if isinstance(p, click.Option) and text.startswith("--")}
-    if argument_of(name, [p.opts[0] for p in parameters if isinstance(p, click.Argument)]) is not None:
+    if argument_of(name, arguments_of(ctx)) is not None:
         return None if value is None else Meant((value,), takes=True)
-    instead = instead_of(name, value) if "--sequence-length" in options else None  # it asks about training
+    options = options_of(ctx)
+    instead = instead_of(name, value) if asks_about_training(ctx) else None
     if instead is not None:
         return Meant(instead, takes=value is not None)
     near = near_arguments(name, options)
     if len(near) != 1 and argument_of(name, options) is None:
         return None
-    option, flag = options[near[0]], _switch(name, options[near[0]], ctx)
+    return _by_option(name, value, near[0], options[near[0]], ctx)
+
+
+def _by_option(name: str, value: str | None, own: str, option: click.Option, ctx: click.Context) -> Meant | None:
+    """Returns what another tool's option means by the option of the planner that comes near; None where it says more.
+
+    Args:
+        name: The other tool's option, as `--load_in_4bit`.
+        value: What stands behind it.
+        own: Name of the planner's option, as `--quantization`.
+        option: That option.
+        ctx: The context of its command.
+    """
     if option.is_flag:
-        return Meant((near[0],), takes=False)
-    if value is not None and flag is not None and value.casefold() in _OFF:
+        return Meant((own,), takes=False)
+    switched = _switched(name, option, ctx)
+    if value is not None and switched is not None and value.casefold() in _OFF:
         return Meant((), takes=True)
-    if value is not None and flag is not None and value.casefold() in _ON:
-        return Meant((near[0], flag), takes=True)
+    if value is not None and switched is not None and value.casefold() in _ON:
+        return Meant((own, switched), takes=True)
     said = None if value is None else _accepted(value_of(name, value), option, ctx)
     if said is not None:
-        return Meant((near[0], said), takes=True)
-    return None if flag is None else Meant((near[0], flag), takes=False)
+        return Meant((own, said), takes=True)
+    return None if switched is None else Meant((own, switched), takes=False)
+
+
+def options_of(ctx: click.Context) -> dict[str, click.Option]:
+    """Returns the options of a command by their long names."""
+    options = (p for p in ctx.command.get_params(ctx) if isinstance(p, click.Option))
+    return {text: option for option in options for text in option.opts if text.startswith("--")}
+
+
+def arguments_of(ctx: click.Context) -> list[str]:
+    """Returns the names of a command's arguments, which stand without one."""
+    return [p.opts[0] for p in ctx.command.get_params(ctx) if isinstance(p, click.Argument)]
+
+
+def asks_about_training(ctx: click.Context) -> bool:
+    """Returns whether a command has options that describe a training run."""
+    return "--sequence-length" in options_of(ctx)
 
 
 def reworded(args: Sequence[str], ctx: click.Context) -> str | None:
@@ -75,67 +103,9 @@ def reworded(args: Sequence[str], ctx: click.Context) -> str | None:
         return None
     known = {text: p for p in ctx.command.get_params(ctx) for text in (*p.opts, *p.secondary_opts)}
     found = _walked(list(args[1:]), known, ctx)
-    if found is None or {"-h", "--help"} & {*found} or not _is_read(found, ctx):
+    if found is None or {"-h", "--help"} & {*found} or not is_read(found, ctx):
         return None
     return shlex.join(["planner", args[0], *found])
-
-
-def together(args: Sequence[str], ctx: click.Context) -> str | None:
-    """Returns a command line in which two words are one name, as in `--gpu rtx 4090`, or two GPUs; None if no two are.
-
-    Args:
-        args: The command line, without the program's name.
-        ctx: The context of its command.
-    """
-    for i in range(1, len(args) - 1):
-        first, second = args[i : i + 2]
-        name, both = f"{first} {second}", args[i - 1] == "--gpu" and _is_gpu(first) and _is_gpu(second)
-        line = [*args[:i], f"{first},{second}" if both else name, *args[i + 2 :]]
-        if "-" not in (first[:1], second[:1]) and (both or _is_known(name)) and _is_read(line[1:], ctx):
-            return shlex.join(["planner", *line])
-    return None
-
-
-def with_gpu(args: Sequence[str], ctx: click.Context) -> str | None:
-    """Returns a command line without --gpu with one of its words as the GPU, as in `fit 7B 4090`; None if none is one.
-
-    Args:
-        args: The command line, without the program's name.
-        ctx: The context of its command.
-    """
-    if "--gpu" in args:
-        return None
-    for length in (1, 2):
-        for i in range(1, len(args) - length + 1):
-            name = " ".join(args[i : i + length])
-            line = [*args[:i], *args[i + length :], "--gpu", name]
-            if not name.startswith("-") and _is_gpu(name) and _is_read(line[1:], ctx):
-                return shlex.join(["planner", *line])
-    return None
-
-
-def _is_known(name: str) -> bool:
-    """Returns whether a name is one of a GPU or of a model of the registry."""
-    from planner.models import recognize
-
-    if _is_gpu(name):
-        return True
-    try:
-        recognize(name)
-    except PlannerError:
-        return False
-    return True
-
-
-def _is_gpu(name: str) -> bool:
-    """Returns whether a name is one of a GPU or machine of the catalog."""
-    from hardware import load_catalog
-
-    try:
-        catalog = load_catalog()
-        return catalog.find_machine(name) is not None or catalog.get(name) is not None
-    except PlannerError:
-        return False
 
 
 def _walked(rest: list[str], known: Mapping[str, click.Parameter], ctx: click.Context) -> list[str] | None:
@@ -163,15 +133,20 @@ def _walked(rest: list[str], known: Mapping[str, click.Parameter], ctx: click.Co
 
 
 def _new(words: Sequence[str], said: Sequence[str]) -> Sequence[str]:
-    """Returns words of a command line without what it says already: of several options, those that it has."""
-    if len(words) > len(("--option", "value")):
+    """Returns words of a command line, without the options that it has already.
+
+    Args:
+        words: An argument, an option with its value, or several options with their values.
+        said: The other words of the command line.
+    """
+    if len(words) > 2:  # several options: of those that are there with another value, that value counts
         pairs = zip(words[::2], words[1::2], strict=True)
         return [word for option, value in pairs if option not in said for word in (option, value)]
-    there = any([*said[i : i + len(words)]] == [*words] for i in range(len(said)))
-    return () if there else words
+    is_there = any([*said[i : i + len(words)]] == [*words] for i in range(len(said)))
+    return () if is_there else words
 
 
-def _is_read(args: Sequence[str], ctx: click.Context) -> bool:
+def is_read(args: Sequence[str], ctx: click.Context) -> bool:
     """Returns whether the command can read a command line."""
     try:
         ctx.command.make_context(ctx.info_name, list(args), parent=ctx.parent)
@@ -198,10 +173,10 @@ def refusal(name: str, value: str | None, option: click.Option, ctx: click.Conte
     return None
 
 
-def _switch(name: str, option: click.Option, ctx: click.Context) -> str | None:
+def _switched(name: str, option: click.Option, ctx: click.Context) -> str | None:
     """Returns the choice of an option that the name of a flag means, such as `nf4` for `--load-in-4bit`."""
-    if (switched := switched_on(name)) is not None:
-        return switched
+    if (choice := switched_on(name)) is not None:
+        return choice
     called, kind = plain(name).replace("_", "-"), getattr(option.type, "choices", None)
     return _accepted(called, option, ctx, exactly=kind is None or called not in kind.mistaken())
 
@@ -213,7 +188,8 @@ def _accepted(value: str, option: click.Option, ctx: click.Context, *, exactly: 
         value: The value, or several with commas between them where the option may be repeated.
         option: The option.
         ctx: The context of its command.
-        exactly: Whether what a wrong choice probably means does not count, and a value of no choice is none.
+        exactly: Whether only the name of a choice counts: neither a wrong name that probably means one, nor a value of
+            an option without choices.
     """
     from planner.cli.arguments import AxisChoice
 

@@ -62,7 +62,7 @@ def answer_about(name: str, value: str | None = None) -> str | None:
     called = plain(name)
     if called in _WITHOUT_EFFECT:
         return f"{called} changes neither memory nor speed: leave it out"
-    said = f" {value}" if value is not None and value.isdigit() else ""
+    said = f" {value}" if value is not None and value.isdecimal() else ""
     return _SEVERAL[called].replace("{}", said) if called in _SEVERAL else _of_kind(called, _PARALLEL)
 
 
@@ -79,7 +79,7 @@ def instead_of(name: str, value: str | None) -> tuple[str, ...] | None:
     called = plain(name)
     if called in _WITHOUT_EFFECT:
         return ()
-    if value is None or not value.isdigit():
+    if value is None or not value.isdecimal():
         return None
     if called in ("batch_size", "batch"):
         return "--micro-batch-size", value

@@ -96,6 +96,7 @@ def test_what_no_option_stands_for_is_told_with_a_command(said: str, answer: str
     ("said", "way_out"),
     [
         ("--xyzzy 1", "planner fit --help explains"),
+        ("--tp ²", "tensor parallelism is not planned: --sharding full_shard divides weights over all GPUs"),
         ("--max_steps 1000", "--tokens or --samples of the whole run say how long it is"),
         ("--gpuu T4", "did you mean --gpu, --gpus?"),
         ("--dtype", "did you mean --precision?"),
@@ -170,6 +171,13 @@ def test_words_in_other_places_are_put_where_they_belong(line: str, command: str
 )
 def test_what_a_newcomer_types_is_answered(line: str, way_out: str) -> None:
     assert hint(line).startswith(way_out)
+
+
+def test_names_are_sought_in_the_registry_and_never_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("planner.models.sources.hub.download_config", lambda *args, **kwargs: asked.append(args))
+    assert hint("fit hf:org/name T4 --gpu T4") == "planner fit --help explains"
+    assert asked == []
 
 
 def test_words_behind_models_are_one_name_too() -> None:
