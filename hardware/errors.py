@@ -113,8 +113,10 @@ def nearest_names(name: str, known: Iterable[str], same: Callable[[str], str] | 
     best = max((score for score, _ in scored), default=0.0)
     cutoff = _CONTAINS if best >= _CONTAINS else _MIN_SIMILARITY
     close = sorted((pair for pair in scored if pair[0] >= cutoff), key=lambda pair: -pair[0])
-    firsts = {candidate if same is None else same(candidate): candidate for _, candidate in reversed(close)}
-    return tuple(candidate for _, candidate in close if candidate in firsts.values())[:_MAX_SUGGESTIONS]
+    closest: dict[str, str] = {}
+    for _, candidate in close:
+        closest.setdefault(candidate if same is None else same(candidate), candidate)
+    return tuple(closest.values())[:_MAX_SUGGESTIONS]
 
 
 def _closeness(wanted: str, name: str) -> float:

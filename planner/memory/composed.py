@@ -156,7 +156,7 @@ class Composed:
         partition = self.partition(setting, optimizer, sharding, master_itemsize)
         again, units = setting.recomputes_units, self.units(setting, sharding)
         traffic = Traffic.of(units, sharding, self.cluster, partition.states, recomputes_units=again)
-        if isinstance(setting.method, Lora) and setting.method.separates_experts:
+        if isinstance(setting.method, Lora) and setting.method.separates_experts:  # which run in a loop
             traffic = traffic.waiting()
         return traffic.stepped(partition.moved, rule_of(optimizer).passes_over_memory())
 

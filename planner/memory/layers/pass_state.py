@@ -54,7 +54,8 @@ class PassState(Rotary, Disentangled):
         self.input_requires_grad = False
         """Whether the output of frozen input embeddings gets a gradient (PEFT's `enable_input_require_grads`)."""
         self.unconverted: str | None = None
-        """Name of the linear layer that does not multiply in fp8 where others do; empty for the first that runs."""
+        """Name of the linear layer that does not multiply in fp8 where others do: empty until the first has run, where
+        it is that one; None where all do."""
         self.leaf: Tensor | None = None
         """Output of frozen input embeddings that gets a gradient: as a leaf of autograd's graph it lives as long as the
         graph."""

@@ -182,7 +182,7 @@ def ties_of(model: Any) -> list[list[tuple[Any, str]]]:
 
 @contextmanager
 def pretended(world_size: int, rank: int = 0) -> Iterator[None]:
-    """Makes a process group of `world_size` ranks whose collectives do nothing, which the context leaves again.
+    """Joins a process group of `world_size` ranks whose collectives do nothing, and leaves it when the context ends.
 
     Args:
         world_size: The number of ranks.
@@ -200,7 +200,8 @@ def pretended(world_size: int, rank: int = 0) -> Iterator[None]:
         )
     if dist.is_initialized():
         raise ContradictionError(
-            f"this process is one of the {dist.get_world_size()} ranks of a process group", "replay in one of its own"
+            f"this process is one of the {dist.get_world_size()} ranks of a process group",
+            "run the replay in a process of its own",
         )
     dist.init_process_group("fake", rank=rank, world_size=world_size, store=FakeStore())
     try:

@@ -89,18 +89,13 @@ class LiveBytes(Storages, TorchDispatchMode):
             return NotImplemented  # the wrapper runs operators on its inner tensors, and those come here
         written = args[0].untyped_storage()._cdata if overwrites_first_argument(func, args) else None
         out, known = self._operators.run(func, args, kwargs or {})
-        is_update = self._phase is Phase.OPTIMIZER
-        if known is None or written is not None or is_update or not self._follow(func, known, out):
+        may_follow = known is not None and written is None and self._phase is not Phase.OPTIMIZER
+        if known is None or not may_follow or not self._follow(func, known, out):
             leaves = leaves_of(out)
             self._count(func, args, kwargs or {}, out, leaves, known and known.cost)
             if written is not None:
                 self._hand_on(written, leaves[0])
-            if is_update:
-                self._update(func, args, leaves)
-            else:
-                for leaf in leaves:
-                    for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
-                        self._add(part, func)
+            self._add_all(func, args, leaves)
         if self.workspace_bytes and func in _MATMULS:
             self._add_workspace("main" if torch._C._current_graph_task_id() == -1 else "autograd")
         return out
@@ -125,6 +120,15 @@ class LiveBytes(Storages, TorchDispatchMode):
         self._sum(known.cost)
         self._allocated(storage, func)
         return True
+
+    def _add_all(self, func: Any, args: Any, leaves: list[torch.Tensor]) -> None:
+        """Records the results of an operator of which nothing is known beforehand."""
+        if self._phase is Phase.OPTIMIZER:
+            self._update(func, args, leaves)
+            return
+        for leaf in leaves:
+            for part in (leaf,) if type(leaf) is FakeTensor else parts_of(leaf):
+                self._add(part, func)
 
     def _update(self, func: Any, args: Any, leaves: list[torch.Tensor]) -> None:
         """Records the results of an optimizer's operator around the blocks of the parameters that it updates."""

@@ -151,7 +151,7 @@ class Storages:
         Args:
             storage: The storage.
             category: Its memory category; None if its lifetime decides it.
-            name: Name of what allocates it, to which the module where the step is is added.
+            name: Name of what allocates it; in the trace, that of the module where the step is stands in front.
         """
         key = storage._cdata
         self._hold(key, storage.nbytes(), Label(category, f"{self.path} {name}".strip(), current_stream()))
