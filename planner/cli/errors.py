@@ -16,8 +16,8 @@ import click
 from hardware.errors import PlannerError
 from planner.cli.command import Command
 from planner.cli.exits import INTERNAL, USAGE
-from planner.cli.misplaced import together, with_gpu
-from planner.cli.rewording import arguments_of, asks_about_training, meant_option, options_of, refusal, reworded
+from planner.cli.hints.misplaced import together, with_gpu
+from planner.cli.hints.rewording import arguments_of, asks_about_training, meant_option, options_of, refusal, reworded
 from planner.plugins import said
 from planner.printable import printable
 from planner.records.asked.arguments import argument_of, near_arguments

@@ -13,7 +13,7 @@ import click
 from hardware import Catalog, load_catalog
 from hardware.errors import PlannerError
 from planner.cli.command import is_model
-from planner.cli.rewording import is_read
+from planner.cli.hints.rewording import is_read
 
 
 def together(args: Sequence[str], ctx: click.Context) -> str | None:
