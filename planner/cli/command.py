@@ -189,7 +189,6 @@ class LazyGroup(Group):
 def is_model(name: str) -> bool:
     """Returns whether the registry has a model of a name."""
     from hardware.errors import normalized
-    from planner.models import registry_models, replayed_models
+    from planner.models.registered import by_name
 
-    names = (known for entry in (*registry_models(), *replayed_models()) for known in entry.names)
-    return normalized(name) in map(normalized, names)
+    return normalized(name) in by_name()

@@ -8,12 +8,11 @@ from planner.models.foreign import Foreign
 from planner.models.model import Model
 from planner.models.reading.inventory import Inventory
 from planner.models.reading.parameters import Linear, Parameters, ParameterTensor
+from planner.models.registered import registry_models, replayed_models
 from planner.models.registry import (
     add_model,
     find_model,
     recognize,
-    registry_models,
-    replayed_models,
     sized_model,
 )
 

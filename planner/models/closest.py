@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from planner.models.registry import registry_models
+from planner.models.registered import registry_models
 
 _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[mb]")
 """A part of a name that is a number of parameters: `70b`, `8x7b`, `270m`."""

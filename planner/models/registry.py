@@ -10,12 +10,13 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from hardware.errors import PlannerError, UnknownNameError, normalized, shown
+from hardware.errors import PlannerError, normalized, shown
 from planner.models.architecture import Architecture
-from planner.models.entries import RegistryModel, registry_entries
+from planner.models.entries import RegistryModel
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
+from planner.models.registered import IN_4_BITS, add, by_name, mirrored, registered
 from planner.models.spelling import repository_of, untagged
 from planner.models.tasks import usual
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:  # imported only for a model that is not in the registry
 
 _SIZE: Final = r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>[MBTmbt])"
 _UNITS: Final = {"M": 10**6, "B": 10**9, "T": 10**12}
-_MIRRORS: Final = ("unsloth", "nousresearch")
-"""Organizations that publish models of others again, under the same names."""
-_IN_4_BITS: Final = "-bnb-4bit"
-"""The end of the name of a model whose weights are stored as bitsandbytes quantizes them."""
 
 
 def find_model(text: str) -> Model:
@@ -83,24 +80,24 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     except UnicodeEncodeError:  # the path of a file whose name is not UTF-8, which no JSON could hold
         raise PlannerError(f"the model's name {shown(text)} is not UTF-8 text", "rename the file") from None
     if (page := repository_of(text)) is not None:
-        text = page if _registered(_mirrored(page) or page) else f"hf:{page}"
+        text = page if registered(mirrored(page) or page) else f"hf:{page}"
     if is_hub_id(text):
         return _from_hub(text[3:].strip(), from_cache=from_cache)
-    if _registered(untagged(text)) is not None:
+    if registered(untagged(text)) is not None:
         text = untagged(text)
     if spelled_as_code(text):
         return Foreign(text, text)
     if _spelled_as_path(text):
         return _from_file(text)
-    if original := _mirrored(text):
+    if original := mirrored(text):
         model = recognize(original)
         note = f"{text} is taken for {model.hf}, whose name it has"
-        if text.casefold().endswith(_IN_4_BITS):
+        if text.casefold().endswith(IN_4_BITS):
             note = f"{text} is {model.hf} stored in NF4, which qlora trains over; other methods take that itself"
             if isinstance(model, Model) and _stores_fused_experts(model):
                 note += "; its experts are stored so as well, which Unsloth alone runs: plans have them in 16 bits"
         return replace(model, notes=(*model.notes, note))
-    if entry := _registered(text):
+    if entry := registered(text):
         model = _of_repository(_from_registry(entry), entry.repository(text))
         if os.path.exists(os.path.join(text, "config.json")):
             note = f"{entry.name} of the built-in registry; the directory is ./{text}"
@@ -110,7 +107,9 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         return _of_size(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
-    raise _unknown(text)
+    from planner.models.unknown import unknown_model  # only errors need it
+
+    raise unknown_model(text)
 
 
 def _stores_fused_experts(model: Model) -> bool:
@@ -122,26 +121,6 @@ def _stores_fused_experts(model: Model) -> bool:
 def is_hub_id(text: str) -> bool:
     """Returns whether a name is that of a model on the Hugging Face Hub: `hf:org/name`."""
     return text.strip()[:3].lower() == "hf:"
-
-
-_added: Final[list[RegistryModel]] = []
-
-
-@cache
-def _entries() -> tuple[RegistryModel, ...]:
-    return (*registry_entries(), *_added)
-
-
-@cache
-def registry_models() -> tuple[RegistryModel, ...]:
-    """Returns the models of the registry that a family describes, none of them built."""
-    return tuple(entry for entry in _entries() if entry.num_parameters is None)
-
-
-@cache
-def replayed_models() -> tuple[RegistryModel, ...]:
-    """Returns the models of the registry that no family describes; replays plan them."""
-    return tuple(entry for entry in _entries() if entry.num_parameters is not None)
 
 
 def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, aliases: Sequence[str] = ()) -> Model:
@@ -157,43 +136,10 @@ def add_model(name: str, config: Mapping[str, Any], *, hf: str | None = None, al
         PlannerError: The registry has one of the names already, or has no such family.
     """
     entry = RegistryModel(name, hf or name, tuple(aliases), str(config.get("model_type")), deepcopy(dict(config)))
-    if taken := [known for known in entry.names if _registered(known)]:
-        raise PlannerError(f"the registry has a model {taken[0]!r} already", "give it another name")
     if entry.model_type not in supported_model_types():
         raise PlannerError(f"{name}: the registry has no family {entry.model_type!r}", "add_family adds one")
-    _added.append(entry)
-    for kept in (_entries, registry_models, _by_name, _without_organization):
-        kept.cache_clear()
+    add(entry)
     return _described_entry(entry.name)
-
-
-def _registered(name: str) -> RegistryModel | None:
-    """Returns the entry of a name; an id is found without its organization, too, unless that is another's name."""
-    key = normalized(name)
-    return _by_name().get(key) or _without_organization().get(key)
-
-
-def _mirrored(name: str) -> str | None:
-    """Returns the name of a model that another organization publishes again, as it is or stored in 4 bits."""
-    organization, _, base = name.rpartition("/")
-    is_again = organization.casefold() in _MIRRORS and normalized(name) not in _by_name()
-    in_4_bits = base.casefold().endswith(_IN_4_BITS)
-    if not is_again and (organization or not in_4_bits):
-        return None
-    if in_4_bits:
-        base = base[: -len(_IN_4_BITS)]
-        base = base[: -len("-unsloth")] if base.casefold().endswith("-unsloth") else base
-    return base if _registered(base) else None
-
-
-@cache
-def _by_name() -> dict[str, RegistryModel]:
-    return {normalized(name): entry for entry in _entries() for name in entry.names}
-
-
-@cache
-def _without_organization() -> dict[str, RegistryModel]:
-    return {normalized(name.rpartition("/")[2]): entry for entry in _entries() for name in entry.names}
 
 
 def _from_registry(entry: RegistryModel) -> Model | Foreign:
@@ -209,7 +155,7 @@ def _of_repository(model: Model | Foreign, repository: str) -> Model | Foreign:
 
 @cache
 def _described_entry(name: str) -> Model:
-    entry = _by_name()[normalized(name)]
+    entry = by_name()[normalized(name)]
     architecture = family(entry.model_type).model_validate(entry.fields)
     notes = (*entry.notes, *architecture.notes)
     found = usual(Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes))
@@ -230,8 +176,8 @@ def _from_file(text: str) -> Model | Foreign:
 def _from_hub(repository: str, *, from_cache: bool) -> Model | Foreign:
     from planner.models.sources.hub import download_config
 
-    registered = _registered(_mirrored(repository) or repository)
-    source = download_config(repository, instead=registered.name if registered else None, from_cache=from_cache)
+    known = registered(mirrored(repository) or repository)
+    source = download_config(repository, instead=known.name if known else None, from_cache=from_cache)
     return _described(f"hf:{repository}", source, repository)
 
 
@@ -250,38 +196,3 @@ def _described(name: str, source: Source, hf: str | None) -> Model | Foreign:
 
 def _of_no_family(text: str) -> PlannerError:
     return PlannerError(f"{text} is of no family of the registry", "fit, estimate and verify plan it by replays")
-
-
-def _gpu_of(text: str) -> str | None:
-    """Returns the name of the GPU that a name is of; None if it is of none, or the catalog has problems."""
-    from hardware import load_catalog  # only errors need it
-
-    try:
-        return load_catalog().get(text).name
-    except PlannerError:
-        return None
-
-
-def _unknown(text: str) -> UnknownNameError:
-    from planner.models.other_kinds import other_kind  # only errors need it
-
-    is_id = "/" in text
-    known = [name for entry in _entries() for name in entry.names if ("/" in name) == is_id]
-    error = UnknownNameError("model", text, known, same=lambda name: _by_name()[normalized(name)].name)
-    if other := other_kind(text, lambda name: _registered(name) is not None):
-        error.reword(f"{text} is {other.kind}, and {other.why}", other.way_out)
-        return error
-    if (gpu := _gpu_of(text)) is not None:
-        error.reword(
-            f"unknown model {shown(text)}",
-            f"{text} is a GPU: --gpu {gpu}; several are one value, with commas between them",
-        )
-        return error
-    if text.isdecimal():
-        error.hint = f"{text}B is a model of that size; planner models lists those that are known by name"
-        return error
-    others = [f"hf:{text} reads it from the Hugging Face Hub"] if re.fullmatch(r"[\w.-]+/[\w.-]+", text) else []
-    if not error.suggestions:
-        others.append("a path to a config.json" + ("" if others else ", hf:org/name") + " or a size such as 7B will do")
-    error.hint = "; ".join([str(error.hint), *others])
-    return error
