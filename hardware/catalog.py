@@ -99,7 +99,7 @@ class Catalog:
         if gpu is None:
             from hardware.sized_name import of_size  # few names need it
 
-            gpu = of_size(name, self._meant)
+            gpu = of_size(name, self)
         return gpu
 
     def get(self, name: str) -> GPU:
@@ -120,12 +120,6 @@ class Catalog:
                 error.hint = f"{error.hint}; --vram 24GiB plans a card of that memory that is not listed"
             raise error
         return gpu
-
-    def _meant(self, *names: str) -> Iterator[GPU]:
-        """Yields the GPUs that names of a card may mean, the likeliest first."""
-        for name in names:
-            found = self.find(name)
-            yield from () if found is None else (found, *map(self.get, self.variants(name)))
 
     def find_machine(self, name: str) -> Machine | None:
         """Returns the machine with a name or alias, or None."""

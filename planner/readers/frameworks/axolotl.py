@@ -6,6 +6,7 @@ Source of defaults: axolotl 0.19, utils/schemas/*.py, utils/config/__init__.py, 
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys, is_on
+from planner.readers.frameworks.axolotl_checkpointing import read_checkpointing
 from planner.readers.frameworks.axolotl_mesh import read_mesh
 from planner.readers.frameworks.axolotl_plugins import read_plugins
 from planner.readers.frameworks.spelling import AXOLOTL
@@ -13,9 +14,7 @@ from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.tables.axolotl import (
     DOUBLE,
-    KEPT_MATMULS,
     OLD_ATTENTIONS,
-    SELECTIVE,
     STORED,
     STORED_UNDONE,
     TABLE,
@@ -37,7 +36,6 @@ from strategies import (
     AdapterDtype,
     Attention,
     Batching,
-    Checkpointing,
     Finetuning,
     Framework,
     Offload,
@@ -68,7 +66,7 @@ def read(keys: Keys, run: Run) -> None:
     read_trainer_optimizer(keys, "optimizer", "axolotl")
     read_sync(keys)
     _read_attention(keys)
-    _read_checkpointing(keys)
+    read_checkpointing(keys)
     _read_batching(keys)
     read_plugins(keys)
     if is_on("val_set_size", (found := keys.entry("val_set_size")) and found.value):
@@ -207,48 +205,6 @@ def _read_batching(keys: Keys) -> None:
         reading.say("batching", Batching.PADDED, keys.place("pad_to_sequence_len"))
     else:
         reading.say("batching", Batching.PADDED, why="core/builders/causal.py: to the longest, a multiple of 64")
-
-
-def _read_checkpointing(keys: Keys) -> None:
-    reading = keys.reading
-    asked, place = keys.word("gradient_checkpointing"), keys.place("gradient_checkpointing")
-    offloads, at = (keys.word("activation_offloading") or "false").lower(), keys.place("activation_offloading")
-    if asked is None or asked.lower() == "false":
-        if reading.value("checkpointing") is None:
-            reading.say("checkpointing", Checkpointing.NONE, place, "" if place else "axolotl: off unless said")
-        if offloads != "false":
-            reading.refuse("activation offloading without checkpointing", at)
-    elif asked.lower() in ("offload", "offload_disk", "disk") or offloads in ("disk", "offload_disk"):
-        if asked.lower() == "offload":
-            reading.say("checkpointing", Checkpointing.OFFLOAD, place)
-        else:
-            reading.refuse("activations that are offloaded to disk", place)
-    elif offloads != "false":
-        reading.say("checkpointing", Checkpointing.OFFLOAD, at)
-        if reading.value("finetuning") is not Finetuning.FULL:
-            reading.refuse("activation offloading in place of recomputation, as axolotl does with adapters", at)
-    elif asked.lower() != "true":
-        reading.refuse(f"gradient_checkpointing {asked}", place)
-    else:
-        said = keys.entry("gradient_checkpointing_kwargs.use_reentrant")
-        default = reading.value("task") == "sft"
-        reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant", otherwise=default)
-        choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
-        why = "" if said else f"use_reentrant {str(default).lower()}: axolotl 0.19, utils/config/__init__.py"
-        reading.say("checkpointing", choice, place, why)
-        _read_selective(keys)
-
-
-def _read_selective(keys: Keys) -> None:
-    """Says which results axolotl keeps by torch's selective checkpointing; all others are computed again."""
-    reading, kept = keys.reading, keys.names(f"{SELECTIVE}.save")
-    if kept is None:
-        return
-    place, plain = keys.place(f"{SELECTIVE}.save"), keys.flag(f"{SELECTIVE}.save_sliding_window")
-    if set(kept) == set(KEPT_MATMULS) and plain and reading.value("attention") is Attention.SDPA:
-        reading.say("checkpointing", Checkpointing.SELECTIVE_MATMULS, place)
-    else:
-        reading.refuse("axolotl's selective checkpointing", place)
 
 
 def _read_attention(keys: Keys) -> None:

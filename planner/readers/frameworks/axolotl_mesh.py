@@ -6,10 +6,9 @@ Source: axolotl 0.19, utils/distributed.py, `_get_parallel_config_kwargs`.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
+from planner.readers.documents.ranks import say_ranks
 from planner.readers.tables.axolotl import COPIES, SHARDS
 from strategies import Sharding, ShardingBackend
-
-_PER_NODE = 8
 
 
 def read_mesh(keys: Keys, ranks: int | None) -> None:
@@ -33,7 +32,8 @@ def read_mesh(keys: Keys, ranks: int | None) -> None:
         reading.refuse(f"{copies} copies of the model on a number of GPUs that nothing says: --gpus N says it", place)
         return
     if ranks is None:
-        ranks = _say_gpus(keys, shards * copies)
+        ranks = shards * copies
+        say_ranks(keys, ranks, keys.place(SHARDS), "product of the mesh's sizes")
     if shards == 1:  # each copy has the GPUs that are left
         shards = max(1, ranks // copies)
     elif copies == 1:
@@ -43,13 +43,3 @@ def read_mesh(keys: Keys, ranks: int | None) -> None:
     elif copies > 1:
         reading.say("sharding", Sharding.HYBRID_SHARD, place, f"{copies} copies of the model")
         reading.say("shard_size", shards, place)
-
-
-def _say_gpus(keys: Keys, ranks: int) -> int:
-    """Says the nodes of eight GPUs, or the GPUs of one, that a mesh needs, and returns their number."""
-    place = keys.place(SHARDS)
-    if ranks > _PER_NODE and ranks % _PER_NODE:
-        keys.reading.refuse(f"{ranks} GPUs, which are no whole nodes of {_PER_NODE}", place)
-    keys.reading.say("gpus", min(ranks, _PER_NODE), place, "product of the mesh's sizes")
-    keys.reading.say("nodes", max(1, ranks // _PER_NODE), place, "product of the mesh's sizes")
-    return ranks

@@ -6,6 +6,7 @@ Source of defaults: torchtitan 238fa99, the last commit with TOML, config/job_co
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
+from planner.readers.documents.ranks import PER_NODE, say_ranks
 from planner.readers.own_steps.models import MIXTURES, TORCHTITAN
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
@@ -40,7 +41,6 @@ from strategies import (
 
 _VERSION = "torchtitan 238fa99"
 _SOURCE = f"{_VERSION}, config/job_config.py"
-_PER_NODE = 8
 _OPTIMIZERS = {"fused": Optimizer.ADAMW, "foreach": Optimizer.ADAMW_FOREACH}
 _ATTENTIONS = {"": Attention.SDPA, "flex": Attention.FLEX}
 _PRECISIONS = {
@@ -96,7 +96,7 @@ def _read_sharding(keys: Keys, run: Run) -> None:
     offload = Offload.CPU if offloads else Offload.NONE
     reading.say("offload", offload, keys.place(f"{TRAINING}enable_cpu_offload"), "" if offloads else _SOURCE)
     if shards is not None:
-        _say_gpus(keys, replicas, shards)
+        say_ranks(keys, replicas * shards, keys.place(*SHARDS), "product of the degrees")
     elif run.ranks is not None:
         shards = run.ranks // replicas
     if shards == 1 or run.ranks == 1:
@@ -110,7 +110,7 @@ def _read_sharding(keys: Keys, run: Run) -> None:
     reading.say("sharding_backend", ShardingBackend.FSDP2, why=f"{_VERSION}, models/llama3/infra/parallelize.py")
     if replicas > 1:
         reading.say("sharding", Sharding.HYBRID_SHARD, place)
-        if keeps or shards != _PER_NODE:
+        if keeps or shards != PER_NODE:
             reading.refuse("replicas of a model that is not divided over the GPUs of a node", place)
 
 
@@ -118,14 +118,6 @@ def _degree(keys: Keys) -> int | None:
     """Returns among how many GPUs the model is divided; None for all that are left."""
     entry = keys.entry(*SHARDS)
     return None if entry is None or entry.value == -1 else keys.whole(*SHARDS)
-
-
-def _say_gpus(keys: Keys, replicas: int, shards: int) -> None:
-    ranks, place = replicas * shards, keys.place(*SHARDS)
-    if ranks > _PER_NODE and ranks % _PER_NODE:
-        keys.reading.refuse(f"{ranks} GPUs, which are no whole nodes of {_PER_NODE}", place)
-    keys.reading.say("gpus", max(1, min(ranks, _PER_NODE)), place, "product of the degrees")
-    keys.reading.say("nodes", max(1, ranks // _PER_NODE), place, "product of the degrees")
 
 
 def _read_precision(keys: Keys) -> None:
