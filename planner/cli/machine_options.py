@@ -72,7 +72,7 @@ def _stand_in(size: str) -> str:
     from hardware.errors import PlannerError
     from hardware.unlisted import memory_of
 
-    bare = re.fullmatch(r"\s*([0-9.]+)\s*(?:[Gg][Ii]?)?\s*", size)
+    bare = re.fullmatch(r"([0-9.]+)\s*(?:[Gg][Ii]?)?", size.strip())
     meant = f"{bare[1]}GiB" if bare else size
     found = memory_of(meant)
     if found is None:

@@ -52,9 +52,9 @@ _PAIRS_OF: Final = "pairs of texts are planned for BERT, RoBERTa, XLM-RoBERTa an
 
 _CLOSED: Final = (
     r"(?:(?:openai|anthropic|google|x-?ai)/)?"
-    r"(?:chat-?gpt.*|gpt-?[345]o?(?:[-.].*)?|o[134](?:-.*)?|claude.*|gemini.*|grok-?[2-9].*)"
+    r"(?:chat-?gpt.*|gpt-?[345]o?(?:[-.].*)?|o[134](?:-.*)?|claude.*|gemini.*|grok-?[3-9].*)"
 )
-"""Names of models that are served alone."""
+"""Names of models that are only served, and whose weights are not published; those of Grok-1 and Grok-2 are."""
 
 
 class OtherKind(NamedTuple):

@@ -18,8 +18,6 @@ _COUNT: Final = r"(?i)\s*(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[kmbt]?)\s*"
 
 _LENGTHS: Final = {"": 1, "k": 2**10, "m": 2**20}
 """Tokens of each unit of a length. A model that takes 32k tokens takes 32,768; a data set of 32k tokens has 32,000."""
-_DOLLARS: Final = r"(?i)^\s*\$|\s*(?:usd|\$)\s*$"
-"""What people write before or behind an amount of dollars."""
 _INTEGER: Final = r"[-+]?[0-9]{1,40}"
 _THOUSANDS: Final = r"[0-9]{1,3}(?:,[0-9]{3})+"
 
@@ -139,7 +137,10 @@ def parse_dollars(name: str, value: Any) -> float | None:
     Raises:
         RequestError: The value is no such amount.
     """
-    return parse_amount(name, re.sub(_DOLLARS, "", value) if isinstance(value, str) else value)
+    if isinstance(value, str):
+        value = value.strip().removeprefix("$").removesuffix("$")
+        value = value[: -len("usd")] if value.casefold().endswith("usd") else value
+    return parse_amount(name, value)
 
 
 def parse_amount(name: str, value: Any) -> float | None:

@@ -45,7 +45,9 @@ def test_other_colons_are_left_alone() -> None:
             recognize(text)
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "GPT-4o-mini", "chatgpt", "claude-3-opus", "o3-mini", "openai/gpt-3.5"])
+@pytest.mark.parametrize(
+    "name", ["gpt-4", "GPT-4o-mini", "chatgpt", "claude-3-opus", "o3-mini", "openai/gpt-3.5", "grok-4"]
+)
 def test_models_that_are_served_alone_are_told_so(name: str) -> None:
     with pytest.raises(PlannerError, match="a model whose weights nobody publishes"):
         recognize(name)
