@@ -79,24 +79,15 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         text.encode()
     except UnicodeEncodeError:  # the path of a file whose name is not UTF-8, which no JSON could hold
         raise PlannerError(f"the model's name {shown(text)} is not UTF-8 text", "rename the file") from None
-    if (page := repository_of(text)) is not None:
-        text = page if registered(mirrored(page) or page) else f"hf:{page}"
+    text = _respelled(text)
     if is_hub_id(text):
         return _from_hub(text[3:].strip(), from_cache=from_cache)
-    if registered(untagged(text)) is not None:
-        text = untagged(text)
     if spelled_as_code(text):
         return Foreign(text, text)
     if _spelled_as_path(text):
         return _from_file(text)
     if original := mirrored(text):
-        model = recognize(original)
-        note = f"{text} is taken for {model.hf}, whose name it has"
-        if text.casefold().endswith(IN_4_BITS):
-            note = f"{text} is {model.hf} stored in NF4, which qlora trains over; other methods take that itself"
-            if isinstance(model, Model) and _stores_fused_experts(model):
-                note += "; its experts are stored so as well, which Unsloth alone runs: plans have them in 16 bits"
-        return replace(model, notes=(*model.notes, note))
+        return _again(text, recognize(original))
     if entry := registered(text):
         model = _of_repository(_from_registry(entry), entry.repository(text))
         if os.path.exists(os.path.join(text, "config.json")):
@@ -110,6 +101,23 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
     from planner.models.unknown import unknown_model  # only errors need it
 
     raise unknown_model(text)
+
+
+def _respelled(text: str) -> str:
+    """Returns the address of a page on the Hub, or a name with a tag, as a name to look up; any other text as it is."""
+    if (page := repository_of(text)) is not None:
+        return page if registered(mirrored(page) or page) else f"hf:{page}"
+    return text if registered(untagged(text)) is None else untagged(text)
+
+
+def _again(text: str, model: Model | Foreign) -> Model | Foreign:
+    """Returns a model that another organization publishes again under the name `text`, with a note that says so."""
+    note = f"{text} is taken for {model.hf}, whose name it has"
+    if text.casefold().endswith(IN_4_BITS):
+        note = f"{text} is {model.hf} stored in NF4, which qlora trains over; other methods take that itself"
+        if isinstance(model, Model) and _stores_fused_experts(model):
+            note += "; its experts are stored so as well, which Unsloth alone runs: plans have them in 16 bits"
+    return replace(model, notes=(*model.notes, note))
 
 
 def _stores_fused_experts(model: Model) -> bool:

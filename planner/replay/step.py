@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
@@ -120,20 +120,8 @@ def _replay(
     """Replays the `number`-th of the ranks that can need the most memory."""
     progress("building the model")
     strategy = engine.strategy
-    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
-    selection = selection.under(strategy.attention)
-    seen, offloaded = positions_seen(workload.batching), offloading(strategy)
-    patches = (
-        undisturbed(YOUNG),
-        shortcuts(),
-        seen,
-        offloaded,
-        backend.kernels(selection),
-        liger.restored(),
-        engine.patches(),
-    )
     with ExitStack() as stack:
-        for patch in patches:
+        for patch in _patches(engine, workload, backend):
             stack.enter_context(patch)
         model = build(source, strategy, backend)
         if backend.is_cuda:
@@ -158,3 +146,18 @@ def _replay(
                 mark_gradients((p for _, p, _ in steps.trained), live)
             steps.run(progress)  # `steps` outlives the recording: freeing model and optimizer is no part of a step
     return extend(live.trace, runs)
+
+
+def _patches(engine: Engine, workload: Workload, backend: Backend) -> tuple[AbstractContextManager[object], ...]:
+    """Returns what is changed of the process and of libraries while a replay lasts, in the order of entering."""
+    strategy = engine.strategy
+    selection = Selection(workload.sdpa_kernel, workload.has_flash, workload.batching, workload.prefers_cudnn)
+    return (
+        undisturbed(YOUNG),
+        shortcuts(),
+        positions_seen(workload.batching),
+        offloading(strategy),
+        backend.kernels(selection.under(strategy.attention)),
+        liger.restored(),
+        engine.patches(),
+    )

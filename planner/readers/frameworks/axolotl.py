@@ -104,6 +104,15 @@ def _read_finetuning(keys: Keys) -> None:
     if adapter not in ("lora", "qlora"):
         reading.refuse(f"the adapter {adapter}", place)
         return
+    quantization = _read_quantization(keys, adapter)
+    method = Finetuning.LORA if quantization is Quantization.NONE else Finetuning.QLORA
+    reading.say("finetuning", method, place, f"over a base in {quantization}" if adapter != method else "")
+    _read_adapter(keys)
+
+
+def _read_quantization(keys: Keys, adapter: str) -> Quantization:
+    """Says how the base of an adapter is quantized, and returns it."""
+    reading, place = keys.reading, keys.place("adapter")
     quantization = Quantization.NONE
     if adapter == "qlora" and keys.flag("load_in_4bit"):
         # loaders/model.py, `_set_quantization_config`: bnb_4bit_use_double_quant True unless bnb_config_kwargs say so
@@ -117,8 +126,12 @@ def _read_finetuning(keys: Keys) -> None:
         reading.refuse("a GPTQ base, whose kernel depends on what is installed", keys.place("gptq"))
     elif adapter == "qlora":
         reading.refuse("qlora without load_in_4bit, which axolotl refuses", place)
-    method = Finetuning.LORA if quantization is Quantization.NONE else Finetuning.QLORA
-    reading.say("finetuning", method, place, f"over a base in {quantization}" if adapter != method else "")
+    return quantization
+
+
+def _read_adapter(keys: Keys) -> None:
+    """Says the rank of adapters, their layers, and what trains beside them."""
+    reading, place = keys.reading, keys.place("adapter")
     rank = keys.whole("lora_r")
     if rank:
         reading.say("lora_rank", rank, keys.place("lora_r"))
