@@ -7,6 +7,8 @@ here.
 
 from __future__ import annotations
 
+from published.libraries.then import version
+
 from planner.memory.autograd.ops import FP32, Ops
 from planner.memory.autograd.tape import Storage, Tensor
 from planner.memory.losses.earlier import without_last
@@ -20,10 +22,9 @@ CASTS_IN_LOSS, PADS_LABELS = (4, 46), (4, 49)
 
 def loss_of(transformers: str) -> Loss:
     """Returns the choice that names the loss on logits of a version of transformers, as in "4.48.1"."""
-    version = tuple(map(int, transformers.split(".")))
-    if version >= PADS_LABELS:
+    if (numbers := version(transformers)) >= PADS_LABELS:
         return Loss.FULL
-    return Loss.TRANSFORMERS_4_48 if version >= CASTS_IN_LOSS else Loss.TRANSFORMERS_4_45
+    return Loss.TRANSFORMERS_4_48 if numbers >= CASTS_IN_LOSS else Loss.TRANSFORMERS_4_45
 
 
 def triton(f: Ops, logits: Tensor, objective: Objective) -> Tensor:
