@@ -56,7 +56,7 @@ SWITCHED_ON: Final = {
 
 _VALUES: Final[dict[str, dict[str, str]]] = {
     "quantization": {"4": "nf4", "8": "int8"},
-    "sharding": {**{str(stage): f"zero{stage}" for stage in (1, 2, 3)}, "0": "no_shard"},
+    "sharding": {**{str(stage): f"zero{stage}" for stage in (1, 2, 3)}, "0": "no_shard", "fsdp": "full_shard"},
     "lora_targets": {"all": "all-linear"},
 }
 """Values that training libraries give an argument under another name, and what they are here."""
