@@ -12,6 +12,7 @@ from planner.records.comparison import Compared, Comparison
 from planner.records.plan import Plan
 from planner.records.plan_file import read_plan
 from planner.records.result import EstimateResult, FitResult
+from planner.report.parts.format import plural
 from strategies import OPTIONS
 
 MOST = 8
@@ -33,7 +34,8 @@ def compare(*plans: FitResult | EstimateResult | str | Path) -> Comparison:
         PlanFileError: A file does not hold a plan.
     """
     if not 2 <= len(plans) <= MOST:
-        raise RequestError(f"{len(plans)} plans are to be compared", f"2 to {MOST} can stand side by side")
+        way_out = f"2 to {MOST} can: files, or a model with several --gpu, --sequence-length or values of an option"
+        raise RequestError(f"{plural(len(plans), 'plan')} cannot be laid side by side", way_out)
     found = [_planned(plan) for plan in plans]
     titles = [", ".join(_said(request, plan, found)) or "plan" for request, plan in found]
     numbered = [title if titles.count(title) == 1 else f"{title} #{place}" for place, title in enumerate(titles, 1)]

@@ -85,7 +85,7 @@ def planned(
         if chosen is not None:
             cluster = Cluster(chosen, *counts[0], fixed, lengths[0])
             plans = _plans(arguments, chosen, counts)
-            best = next((plan for plan in plans if plan.memory.fits), plans[-1])
+            best = next((plan for plan in plans if plan.memory.fits), None) or min(plans, key=_peak)
             cluster = Cluster(chosen, best.request.gpus, best.request.nodes, fixed, lengths[0])
             found = Planned(best, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
         else:
@@ -186,6 +186,11 @@ def _of_lengths(
         with suppress(PlannerError):
             found = _estimate(arguments, gpu, plan.request.gpus, plan.request.nodes)
             yield _on(found).model_copy(update={"sequence_length": length})
+
+
+def _peak(plan: EstimateResult) -> int:
+    """Returns the bytes of one GPU: of replicas, which take more than one GPU alone, no number makes a run fit."""
+    return plan.memory.process_bytes
 
 
 def _on(plan: EstimateResult) -> OnGpus:

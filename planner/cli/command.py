@@ -72,6 +72,11 @@ class Command(click.Command):
         super().__init__(*args, **attributes)
         self.examples = examples
 
+    @property
+    def with_keys(self) -> str | None:
+        """Returns the example that passes on options of another program, behind `--`; None of most commands."""
+        return next((example for example in self.examples if " -- --" in example), None)
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples, then the help."""
         for example in self.examples:

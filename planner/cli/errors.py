@@ -100,6 +100,8 @@ def _way_out(name: str, ctx: click.Context) -> str | None:
         return answer + whole
     if meant is not None:
         return f"did you mean {shlex.join(meant.words)}?{whole}" if meant.words else f"leave {name} out{whole}"
+    if isinstance(ctx.command, Command) and (example := ctx.command.with_keys) is not None:
+        return f"a key of the files stands behind --, as their program calls it: {example}"
     options = options_of(ctx)
     near = near_arguments(name, options)
     if len(near) == 1 and (other := refusal(name, value, options[near[0]], ctx)) is not None:

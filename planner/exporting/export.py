@@ -101,11 +101,14 @@ def write(files: Mapping[str, str], folder: Path, *, force: bool = False) -> lis
     """Writes files into a folder, which is made if it is not there, and returns their paths.
 
     Raises:
-        ExportError: The folder cannot be made.
+        ExportError: The folder cannot be made, or is new and named like a file, such as `axolotl.yaml`.
         OutputFileError: A file is there already and `force` is not set, or one cannot be written; then none is.
     """
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file, not a folder", "-o a folder of yours")
+    if not folder.exists() and folder.suffix in {Path(name).suffix for name in files} - {""}:
+        several = f"a folder gets {', '.join(files)}"
+        raise ExportError(f"{folder} is named like a file, and {several}", f"-o {folder.with_suffix('')}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -15,6 +15,7 @@ from planner.printable import printable
 from planner.readers.trainer.shared import ATTENTIONS, OPTIMIZERS
 from planner.records.asked.request import Request
 from planner.records.plan import Plan, StrategyChoice
+from planner.report.fit.to_run import speed
 from strategies import (
     ALL_LINEAR,
     Allocator,
@@ -139,11 +140,11 @@ class Launch(NamedTuple):
 
     def comment(self) -> str:
         """Returns the lines with which a file opens: what made it and what is predicted."""
-        peak, seconds = self.plan.memory.process_bytes / GIB, self.plan.time.step_seconds
+        peak = self.plan.memory.process_bytes / GIB
         lines = (
             self.command,
             f"{self.request.model} on {self.request.where}, effective batch {self.plan.global_batch_size}",
-            f"predicted: {peak:.1f} GiB of each GPU at the peak, at least {seconds:.2f} s a step",
+            f"predicted: {peak:.1f} GiB of each GPU at the peak; {speed(self.plan)}",
         )
         # A line break would end the comment, and what follows it would be run.
         return "".join("# {}\n".format(printable(line).replace("\n", " ")) for line in lines)

@@ -7,9 +7,10 @@ from html import escape
 from planner.pages.charts.filling import filling
 from planner.pages.subjects import Subject
 from planner.records.plan import Plan
+from planner.report.fit.to_run import takes
 from planner.report.parts import words
 from planner.report.parts.blocks import free_share, of_budget
-from planner.report.parts.format import gib_difference, grouped, plural, rounded_percent, seconds, seconds_between
+from planner.report.parts.format import gib_difference, grouped, rounded_percent, seconds, seconds_between
 
 
 def card(subject: Subject) -> str:
@@ -51,8 +52,7 @@ def _run(plan: Plan) -> str:
     """Returns what a run takes, and what tokens cost, as far as the answer says so."""
     said = []
     if plan.run is not None:
-        price = f", {plan.run.usd:,.2f} USD" if plan.run.usd is not None else ""
-        said.append(f"the run: {plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}")
+        said.append(f"the run: {takes(plan)}")
     if plan.usd_per_million_tokens is not None:
         said.append(f"{plan.usd_per_million_tokens:#.3g} USD per million tokens")
     return f'<p class="run">{escape("; ".join(said))}</p>' if said else ""

@@ -12,14 +12,12 @@ from planner.records.machines import MachinePlan, MachineRanking
 from planner.records.plan import Plan
 from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
-from planner.report.parts.format import count, gib, plural, thousands, usd
+from planner.report.parts.format import count, gib, plural, thousands, total_usd, usd
 from planner.report.parts.table import Column, shrunk, table_lines
 
 _EXPENDABLE = ("micro x accum x ranks", "ckpt", "GiB", "precision")
 """Columns that are left out where the terminal is narrow, one after the other."""
 _UNKNOWN = "-"
-_WHOLE_DOLLARS = 10
-"""Price of a run from which on cents are left out."""
 SECONDS_PER_HOUR = 3600
 
 
@@ -107,10 +105,7 @@ def _costs(plans: Sequence[Plan]) -> list[Column]:
 
 
 def _total(dollars: float | None) -> str:
-    """Returns the price of a run: whole dollars where there are ten, and cents below."""
-    if dollars is None:
-        return _UNKNOWN
-    return f"{dollars:,.0f}" if dollars >= _WHOLE_DOLLARS else usd(dollars)
+    return _UNKNOWN if dollars is None else total_usd(dollars)
 
 
 def _price(dollars: float | None) -> str:

@@ -33,7 +33,7 @@ class Sharding(Choice):
         that are not planned.
         """
         whole = dict.fromkeys(("ddp", "dp", "none", "no"), cls.NO_SHARD)
-        fsdp = dict.fromkeys(("fsdp", "fsdp1", "fsdp2"), "full_shard, which --sharding-backend divides")
+        fsdp = {"fsdp": "fsdp2 or fsdp1"}
         zero = dict.fromkeys(("deepspeed", "zero"), "zero2 or zero3")
         split = dict.fromkeys(("tp", "tensor", "pp", "pipeline", "cp", "ep"), "full_shard, for no matrix is split")
         return {**whole, **fsdp, **zero, **split}
@@ -48,10 +48,12 @@ class ShardingBackend(Choice):
 
 
 ALIASES: Mapping[str, Mapping[str, Choice]] = {
+    "fsdp1": {"sharding": Sharding.FULL_SHARD, "sharding_backend": ShardingBackend.FSDP1},
+    "fsdp2": {"sharding": Sharding.FULL_SHARD, "sharding_backend": ShardingBackend.FSDP2},
     "zero2": {"sharding": Sharding.SHARD_GRAD_OP, "sharding_backend": ShardingBackend.DEEPSPEED},
     "zero3": {"sharding": Sharding.FULL_SHARD, "sharding_backend": ShardingBackend.DEEPSPEED},
 }
-"""Names that stand for a sharding and its backend, as users of DeepSpeed say them."""
+"""Names that stand for a sharding and its backend, as users of FSDP and DeepSpeed say them."""
 
 
 class GradientSync(Choice):

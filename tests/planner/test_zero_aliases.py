@@ -1,4 +1,4 @@
-"""`zero2` and `zero3`, as users of DeepSpeed say them: in Python, on the command line and in a file of a space."""
+"""`zero2` or `fsdp1`, as users of DeepSpeed and FSDP say them: in Python, on the command line and in a space's file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from strategies import Sharding, ShardingBackend
 MEANT = {
     "zero2": {"sharding": (Sharding.SHARD_GRAD_OP,), "sharding_backend": (ShardingBackend.DEEPSPEED,)},
     "zero3": {"sharding": (Sharding.FULL_SHARD,), "sharding_backend": (ShardingBackend.DEEPSPEED,)},
+    "fsdp1": {"sharding": (Sharding.FULL_SHARD,), "sharding_backend": (ShardingBackend.FSDP1,)},
+    "fsdp2": {"sharding": (Sharding.FULL_SHARD,), "sharding_backend": (ShardingBackend.FSDP2,)},
 }
 ON_EIGHT = ["--gpu", "A100-80GB", "--gpus", "8"]
 
@@ -23,7 +25,8 @@ ON_EIGHT = ["--gpu", "A100-80GB", "--gpus", "8"]
 @pytest.mark.parametrize("name", MEANT)
 def test_an_alias_says_sharding_and_backend(name: str) -> None:
     assert parse_axes({"sharding": name}) == MEANT[name]
-    assert parse_axes({"sharding": (name,), "sharding_backend": "deepspeed"}) == MEANT[name]
+    (backend,) = MEANT[name]["sharding_backend"]
+    assert parse_axes({"sharding": (name,), "sharding_backend": str(backend)}) == MEANT[name]
 
 
 def test_an_alias_stands_alone_and_beside_no_other_backend() -> None:
@@ -37,6 +40,9 @@ def test_a_mistyped_alias_is_told_the_right_one() -> None:
     with pytest.raises(PlannerError) as caught:
         parse_axes({"sharding": "zero-3"})
     assert caught.value.hint.startswith("did you mean zero3?")
+    with pytest.raises(PlannerError) as caught:
+        parse_axes({"sharding": "fsdp"})
+    assert caught.value.hint.startswith("did you mean fsdp2 or fsdp1?")
 
 
 def test_python_takes_them() -> None:

@@ -56,8 +56,9 @@ def _made(trials: Trials, changes: Sequence[Found], fits: bool, notes: list[str]
             continue
         then = found.trial.plan
         both = sorted(trials.overrides.keys() & (keys.keys() - command.keys()))
-        if both:
-            notes.append(f"{', '.join(both)}: of the command line; a changed file needs it no more")
+        note = f"{', '.join(both)}: of the command line; a changed file needs it no more"
+        if both and note not in notes:
+            notes.append(note)
         if then.memory.fits and (found.purpose != FITS or not fits):
             yield _change(found, what, texts, then, original).model_copy(update={"arguments": arguments(command)})
 

@@ -15,7 +15,7 @@ from planner.readers.documents.source import Table, words
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from strategies import Offload, Optimizer, OverlapComm, Sharding, ShardingBackend
-from strategies.sharding.deepspeed import LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
+from strategies.sharding.deepspeed import AUTO, LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE
 
 SHARDINGS = {number: sharding for sharding, number in STAGES.items()}
 
@@ -29,6 +29,8 @@ _SIZES = {
 }
 """Names under `zero_optimization` of each option that counts elements, and its default."""
 _OF_STAGE_3 = tuple(_SIZES)[1:]
+_DEFAULT_UNLESS_SAID = ("max_live_parameters", "max_reuse_distance", "sub_group_size")
+"""Sizes whose default is DeepSpeed's own with Trainer, too, which fills in the others from the hidden size."""
 _OFFLOADS = ("offload_optimizer", "offload_param")
 _BATCHES = {
     "train_micro_batch_size_per_gpu": "micro_batch_size",
@@ -141,14 +143,19 @@ def read_offload(reading: Reading, devices: Mapping[str, str | None], places: Ma
 
 
 def _read_size(keys: Keys, word: str, names: tuple[str, ...], default: int) -> None:
-    entry = keys.entry(*names)
+    """Says a size in elements: 0 where it is what the planner's 0 stands for, so that no command has to repeat it."""
+    entry, is_auto = keys.entry(*names), word in _DEFAULT_UNLESS_SAID
     if entry is None:
-        keys.reading.say(word, default, why="DeepSpeed 0.19, runtime/zero/config.py")
+        source = "DeepSpeed 0.19, runtime/zero/config.py"
+        keys.reading.say(word, AUTO if is_auto else default, why=f"{source}: {default:,}" if is_auto else source)
     elif entry.value == "auto":
-        keys.reading.say(word, 0, entry.place, "auto: from the hidden size")
+        keys.reading.say(word, AUTO, entry.place, "auto: from the hidden size")
     elif (number := keys.whole(*names)) is not None:
-        # The planner's 0 is what DeepSpeed fills in; a file's 0 keeps nothing, which one element comes next to.
-        keys.reading.say(word, max(number, 1), entry.place)
+        if is_auto and number == default:
+            keys.reading.say(word, AUTO, entry.place, f"DeepSpeed's default: {default:,}")
+        else:
+            # The planner's 0 is what DeepSpeed fills in; a file's 0 keeps nothing, which one element comes next to.
+            keys.reading.say(word, max(number, 1), entry.place)
 
 
 def _read_precision(keys: Keys) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from planner.readers.documents.reading import Place, Reading
-from strategies import AdapterDtype, Finetuning, Precision, ShardingBackend, UnquantizedDtype
+from strategies import AdapterDtype, Finetuning, Precision, Sharding, ShardingBackend, UnquantizedDtype
 
 MIXED = {"bf16": Precision.BF16_MIXED, "fp16": Precision.FP16_MIXED}
 TRUE = {"bf16": Precision.BF16_TRUE, "fp16": Precision.FP16_TRUE}
@@ -47,6 +47,9 @@ def read_precision(
             return
         why = why or (f"{autocast} weights, fp32 masters and states apart" if autocast and is_full else "")
         stored = "fp32"
+        if autocast is None and reading.value("sharding") is Sharding.FULL_SHARD:
+            # runtime/zero/partition_parameters.py, `_set_dtype`, whatever dtype the checkpoint has
+            why = "DeepSpeed 0.19's zero.Init: fp32, as neither bf16 nor fp16 is enabled"
     elif backend in raised_by and is_full and stored != "fp32":
         stored, why = "fp32", f"{backend}: what trains is raised to fp32"
     if autocast is None and stored in TRUE:

@@ -49,14 +49,14 @@ SWITCHED_ON: Final = {
     **dict.fromkeys(("cpu_offload", "offload_params", "offload_param"), "cpu"),
     **{"offload_optimizer": "optimizer", "use_liger_kernel": "liger", "torch_compile": "compile"},
     **{"use_dora": "dora", "use_rslora": "rslora", "peft": "lora", "use_peft": "lora"},
-    **{"packing": "packed", "padding_free": "packed", "fsdp": "full_shard", "fsdp2": "full_shard", "ddp": "no_shard"},
+    **{"packing": "packed", "padding_free": "packed", "fsdp": "full_shard", "fsdp2": "fsdp2", "ddp": "no_shard"},
     **{"load_in_4bit": "nf4", "load_in_8bit": "int8", "zero1": "zero1", "zero2": "zero2", "zero3": "zero3"},
 }
 """Choice of the argument that is meant where the name is a flag that is called otherwise than the choice."""
 
 _VALUES: Final[dict[str, dict[str, str]]] = {
     "quantization": {"4": "nf4", "8": "int8"},
-    "sharding": {**{str(stage): f"zero{stage}" for stage in (1, 2, 3)}, "0": "no_shard"},
+    "sharding": {**{str(stage): f"zero{stage}" for stage in (1, 2, 3)}, "0": "no_shard", "fsdp": "full_shard"},
     "lora_targets": {"all": "all-linear"},
 }
 """Values that training libraries give an argument under another name, and what they are here."""

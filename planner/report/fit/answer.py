@@ -165,10 +165,17 @@ class FitReport(NamedTuple):
         wanted = self.result.plans[0].global_batch_size
         is_open = request.global_batch_size is None and request.tokens_per_step is None
         if objective is Objective.BATCH:
-            title = TITLES[objective] if is_open else f"fastest at an effective batch of {grouped(wanted)}"
+            title = self._largest() if is_open else f"fastest at an effective batch of {grouped(wanted)}"
             return title + tried + (self._warned(shown) or _ordered(shown))
         same = not is_open or (objective is Objective.MEMORY and not self.result.usual)
         return TITLES[objective] + (f" at an effective batch of {grouped(wanted)}" if same else "") + tried
+
+    def _largest(self) -> str:
+        """Returns the title of the largest batches, with their bound where plans at a usual batch go beyond it."""
+        usual, largest = self.result.usual, self.result.plans[0]
+        if not usual or usual[0].global_batch_size <= largest.global_batch_size:
+            return TITLES[Objective.BATCH]
+        return f"{TITLES[Objective.BATCH]} in {plural(largest.gradient_accumulation_steps, 'accumulation step')}"
 
     @property
     def _is_front(self) -> bool:

@@ -15,7 +15,7 @@ from planner.records.plan import Plan
 from planner.records.result import FitResult
 from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped, on_host
-from planner.report.parts.format import gib, gib_difference, grouped, plural, seconds, seconds_between
+from planner.report.parts.format import gib, gib_difference, grouped, plural, seconds, seconds_between, total_usd
 from planner.report.parts.table import INDENT
 from strategies import Finetuning, Framework, Objective, Sharding, Task
 
@@ -71,11 +71,17 @@ def speed(plan: Plan) -> str:
 
 
 def takes(plan: Plan) -> str:
-    """Returns what the run takes with a plan: steps, time, and price where it is known."""
+    """Returns what the run takes with a plan: steps, time, and price where it is known, with the range of its steps."""
     if plan.run is None:
         return ""
-    price = "" if plan.run.usd is None else f", {plan.run.usd:,.2f} USD"
-    return f"{plural(plan.run.steps, 'step')}, {seconds(plan.run.seconds)}{price}"
+    run, time, between, price, prices = plan.run, plan.time, "", "", ""
+    if time.step_seconds_low is not None and time.step_seconds_high is not None:
+        shares = time.step_seconds_low / time.step_seconds, time.step_seconds_high / time.step_seconds
+        between = f" ({seconds_between(*(share * run.seconds for share in shares))})"
+        prices = "" if run.usd is None else f" ({'-'.join(total_usd(share * run.usd) for share in shares)})"
+    if run.usd is not None:
+        price = f", {total_usd(run.usd)} USD{prices}"
+    return f"{plural(run.steps, 'step')}, {seconds(run.seconds)}{between}{price}"
 
 
 def _goes_on(result: FitResult, number: int, command: Sequence[str], width: int) -> Iterator[Text]:

@@ -8,6 +8,8 @@ from hardware import GIB, MIB
 
 _COUNT_UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "k"))
 _SMALLEST_IN_CENTS = 0.1
+_WHOLE_DOLLARS = 10
+"""Price of a run from which on cents are left out."""
 _SMALLEST_ROUNDED = 9.995  # from here on, two decimals would make more than three digits
 
 
@@ -100,6 +102,11 @@ def seconds_between(low: float, high: float) -> str:
     """Returns a range of durations, whose unit is written once where both have it: (4.31, 5.62) -> "4.3-5.6 s"."""
     (start, unit), (end, other) = seconds(low).split(), seconds(high).split()
     return f"{start}-{end} {unit}" if unit == other else f"{start} {unit} - {end} {other}"
+
+
+def total_usd(dollars: float) -> str:
+    """Returns the price of a run in US dollars: whole dollars where there are ten, and cents below."""
+    return f"{dollars:,.0f}" if dollars >= _WHOLE_DOLLARS else usd(dollars)
 
 
 def plural(number: int, noun: str) -> str:

@@ -42,6 +42,20 @@ def test_several_numbers_of_gpus_are_tried_where_nothing_says_how_many(tmp_path:
     assert (values(result)["sharding_backend"], values(result)["precision"]) == ("fsdp2", "bf16-mixed")
 
 
+def test_where_no_number_of_gpus_fits_the_nearest_is_planned(tmp_path: Path) -> None:
+    (replicas,) = written(tmp_path, qlora=AXOLOTL)
+    overrides = {"micro_batch_size": 64, "gradient_checkpointing": False}
+    result = check(replicas, gpu="RTX-4090", overrides=overrides, changes=False)
+    assert result.plan is not None
+    assert [(on.gpus, on.fits) for on in result.on_gpus] == [(1, False), (8, False)]
+    assert result.plan.request.gpus == 1
+    (sharded,) = written(tmp_path, sft=TRL + "fsdp: full_shard\n")
+    result = check(sharded, gpu="A10G", overrides={"per_device_train_batch_size": 1024}, changes=False)
+    assert result.plan is not None
+    assert not any(on.fits for on in result.on_gpus)
+    assert result.plan.request.gpus * result.plan.request.nodes == 64
+
+
 def test_of_all_that_is_tried_the_plan_alone_has_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

@@ -35,9 +35,11 @@ def test_the_json_that_a_recipe_names_is_read_with_it(tmp_path: Path) -> None:
     assert result.files == (file, str(tmp_path / "zero/ds_z3.json"))
     read = values(result)
     assert (read["sharding"], read["sharding_backend"], read["reduce_bucket"]) == ("full_shard", "deepspeed", 0)
-    assert (read["sub_group_size"], read["overlap_comm"]) == (1_000_000_000, "no")
-    assert result.reading["sub_group_size"].why.startswith("DeepSpeed 0.19")
+    assert (read["sub_group_size"], read["overlap_comm"]) == (0, "no")
+    assert result.reading["sub_group_size"].why == "DeepSpeed 0.19, runtime/zero/config.py: 1,000,000,000"
     assert result.plan is not None
+    # The file says it, and it is what is taken anyway: no command has to repeat it.
+    assert (read["max_live_parameters"], result.plan.request.max_live_parameters) == (0, (0,))
 
 
 def test_a_json_that_is_not_here_is_named(tmp_path: Path) -> None:

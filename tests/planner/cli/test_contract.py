@@ -143,6 +143,13 @@ def test_several_sizes_of_memory_are_compared() -> None:
         ),
         ((*FITS, "--tp", "2"), "unknown option --tp", "tensor parallelism is not planned: --sharding full_shard"),
         ((*FITS, "--lr", "1e-4"), "unknown option --lr", "lr changes neither memory nor speed: leave it out"),
+        (
+            ("check", "ds.json", "--gpu", "T4", "--model", "7B"),
+            "unknown option --model",
+            "a key of the files stands behind --, as their program calls it: planner check ds_z3.json --gpu T4 -- --",
+        ),
+        (("check", "ds.json", "--gpu", "T4", "--num-gpus", "2"), "unknown option --num-gpus", "did you mean --gpus 2?"),
+        (("check", "ds.json", "--headrom", "4%"), "unknown option --headrom", "did you mean --headroom 4%?"),
         (("export", "-", "--to", "trl", "--output-dir", "x"), "unknown option --output-dir", "did you mean --output"),
         (
             ("fit", "--model", "7B", "--gpu", "T4"),

@@ -59,6 +59,7 @@ def test_what_a_framework_does_is_exported_to_it(target: str, options: dict[str,
     files = export(planned(**options), target)
     assert {"run.sh", "requirements.txt"} <= set(files)
     assert "predicted: " in files["run.sh"]
+    assert " in 9 of 10 cases), " in files["run.sh"]
     assert "expandable_segments:True" in files["run.sh"]
     for name, text in files.items():
         if name.endswith(".yaml"):

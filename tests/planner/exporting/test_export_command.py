@@ -47,6 +47,18 @@ def test_the_command_writes_files_and_overwrites_none(tmp_path: Path) -> None:
     assert run("export", "-", "--to", "trl", "-o", str(tmp_path / "file" / "x"), given=plan).exit_code == 2
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    plan, named = planned().model_dump_json(), tmp_path / "sft.yaml"
+    refused = run("export", "-", "--to", "trl", "-o", str(named), given=plan)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "sft.yaml is named like a file, and a folder gets sft.yaml, accelerate.yaml" in refused.stderr
+    assert f"hint: -o {tmp_path / 'sft'}\n" in refused.stderr
+    assert not named.exists()
+    named.mkdir()
+    assert run("export", "-", "--to", "trl", "-o", str(named), given=plan).exit_code == 0
+    assert run("export", "-", "--to", "trl", "-o", str(tmp_path / "run.v1"), given=plan).exit_code == 0
+
+
 def test_a_plan_of_fit_goes_through_a_pipe_to_a_script(tmp_path: Path) -> None:
     found = run("fit", "pythia-70m", "--gpu", "T4", "--top", "2", "--json")
     best, second = json.loads(found.stdout)["plans"][:2]

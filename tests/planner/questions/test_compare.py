@@ -54,9 +54,9 @@ def test_answers_files_and_estimates_are_plans_too(tmp_path: Path) -> None:
 
 def test_one_plan_and_too_many_are_refused() -> None:
     plan = estimate("gpt2", gpu="T4")
-    with pytest.raises(RequestError, match="1 plans are to be compared"):
+    with pytest.raises(RequestError, match="1 plan cannot be laid side by side"):
         compare(plan)
-    with pytest.raises(RequestError, match="9 plans are to be compared"):
+    with pytest.raises(RequestError, match="9 plans cannot be laid side by side"):
         compare(*[plan] * 9)
     with pytest.raises(RequestError, match="3 is no plan"):
         compare(plan, 3)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from planner.report.parts.format import (
     plural,
     seconds,
     short_percent,
+    total_usd,
 )
 
 BYTES = st.integers(0, 2**45)
@@ -71,6 +72,9 @@ def test_a_count_has_three_digits_and_a_unit(number: int, text: str) -> None:
         (seconds(22.34), "22.3 s"),
         (seconds(312.4), "5.2 min"),
         (seconds(9000), "2.5 h"),
+        (total_usd(2_200.24), "2,200"),
+        (total_usd(9.995), "9.99"),
+        (total_usd(10.0), "10"),
         (plural(1, "GPU"), "1 GPU"),
         (plural(1200, "token"), "1,200 tokens"),
     ],

@@ -13,12 +13,14 @@ from rich.console import RenderableType
 
 from hardware import GPU, Link, Machine, PeakFlops
 from planner.models import Foreign, find_model, recognize
+from planner.records.plan import Run
 from planner.report.catalog.choices import ChoicesReport
 from planner.report.catalog.gpus import GPUCard, GPUList
 from planner.report.catalog.machines import MachineCard, MachineList
 from planner.report.catalog.models import ModelCard, ModelList, ReplayedCard
 from planner.report.estimate import EstimateReport
 from planner.report.fit.answer import FitReport
+from planner.report.fit.to_run import takes
 from strategies import AXES
 
 LINK = Link(kind="pcie", bytes_per_second=15_750_000_000)
@@ -158,6 +160,26 @@ def test_the_last_line_goes_on_with_the_plan_to_run() -> None:
         "    -o run",
     ]
     assert rendered(FitReport(result), 120).splitlines()[-1].startswith("  a step of 16 sequences")
+
+
+def test_what_a_run_takes_has_the_range_of_its_steps() -> None:
+    of_step = {"step_seconds_low": 8.0, "step_seconds_high": 12.0, "step_seconds": 10.0}
+    time = make_plan().time.model_copy(update=of_step)
+    plan = make_plan().model_copy(update={"run": Run(steps=360, seconds=3600.0 * 3, usd=300.0), "time": time})
+    assert takes(plan) == "360 steps, 3.0 h (2.4-3.6 h), 300 USD (240-360)"
+    unpriced = plan.model_copy(update={"run": Run(steps=360, seconds=3600.0 * 3)})
+    assert takes(unpriced) == "360 steps, 3.0 h (2.4-3.6 h)"
+    without = time.model_copy(update={"step_seconds_low": None, "step_seconds_high": None})
+    assert takes(plan.model_copy(update={"time": without})) == "360 steps, 3.0 h, 300 USD"
+
+
+def test_largest_batches_below_a_usual_one_are_told_their_bound() -> None:
+    result, usual = make_fit(), make_plan("lora", 1, checkpointing="none")
+    largest = result.plans[0]
+    bound = f"largest effective batch in {largest.gradient_accumulation_steps} accumulation steps"
+    for batch, is_told in ((largest.global_batch_size, False), (2 * largest.global_batch_size, True)):
+        plan = usual.model_copy(update={"global_batch_size": batch})
+        assert (bound in rendered(FitReport(result.model_copy(update={"usual": (plan,)})), 120)) is is_told
 
 
 def test_rejections_without_a_smallest_plan_are_still_an_answer() -> None:
