@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -170,7 +169,9 @@ class LazyGroup(Group):
             line = ("fit", *args)
         else:
             return error
-        error.hint = shlex.join([*ctx.command_path.split(), *line])
+        from shlex import join  # only errors need it
+
+        error.hint = join([*ctx.command_path.split(), *line])
         return error
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -17,7 +17,6 @@ from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
 from planner.models.registered import IN_4_BITS, add, by_name, mirrored, registered
-from planner.models.spelling import repository_of, untagged
 from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
@@ -105,6 +104,10 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
 
 def _respelled(text: str) -> str:
     """Returns the address of a page on the Hub, or a name with a tag, as a name to look up; any other text as it is."""
+    if "/" not in text and ":" not in text:
+        return text
+    from planner.models.spelling import repository_of, untagged  # most names need neither
+
     if (page := repository_of(text)) is not None:
         return page if registered(mirrored(page) or page) else f"hf:{page}"
     return text if registered(untagged(text)) is None else untagged(text)
