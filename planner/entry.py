@@ -58,10 +58,15 @@ def _start_lightly() -> None:
     """Configures the process for commands that mostly live for less than a second, before anything large is imported.
 
     The garbage collector looks for reference cycles very rarely, because commands make few. Pydantic's plugins are
-    disabled, because the search for them reads the metadata of every installed package.
+    disabled, because the search for them reads the metadata of every installed package. The module that searches imports
+    `importlib.metadata` even so, and with it `email` and `zipfile`, which takes longer than all of pydantic's validation:
+    a module that finds no plugins takes its place (pydantic/plugin/_schema_validator.py imports `get_plugins` only).
     """
     gc.set_threshold(100_000)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    if os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__") == "__all__":
+        loader = type(sys)("pydantic.plugin._loader")
+        loader.get_plugins = tuple  # type: ignore[attr-defined]
+        sys.modules[loader.__name__] = loader
 
 
 def was_interrupted() -> bool:
