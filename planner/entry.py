@@ -58,9 +58,10 @@ def _start_lightly() -> None:
     """Configures the process for commands that mostly live for less than a second, before anything large is imported.
 
     The garbage collector looks for reference cycles very rarely, because commands make few. Pydantic's plugins are
-    disabled, because the search for them reads the metadata of every installed package. The module that searches imports
-    `importlib.metadata` even so, and with it `email` and `zipfile`, which takes longer than all of pydantic's validation:
-    a module that finds no plugins takes its place (pydantic/plugin/_schema_validator.py imports `get_plugins` only).
+    disabled, because the search for them reads the metadata of every installed package. Even so, pydantic would import
+    the module that searches, and with it `importlib.metadata`, `email` and `zipfile`, which takes longer than all of
+    its validation. A module that finds no plugins takes its place; `get_plugins` is all that pydantic takes from it
+    (pydantic/plugin/_schema_validator.py).
     """
     gc.set_threshold(100_000)
     if os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__") == "__all__":

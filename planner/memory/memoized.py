@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 _RESULTS = "_remembered"
+_MISSING: Any = object()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,9 +32,10 @@ def memoized(method: Callable[P, R]) -> Callable[P, R]:
         instance: Any = args[0]
         table: dict[Hashable, R] = results_of(instance).setdefault(name, {})
         key = args[1:]
-        if key not in table:
-            table[key] = method(*args, **kwargs)
-        return table[key]
+        result = table.get(key, _MISSING)  # a key of many fields is hashed once where the result is known
+        if result is _MISSING:
+            result = table[key] = method(*args, **kwargs)
+        return result
 
     return remembered
 

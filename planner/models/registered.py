@@ -43,12 +43,14 @@ def add(entry: RegistryModel) -> None:
     if taken := [known for known in entry.names if registered(known)]:
         raise PlannerError(f"the registry has a model {taken[0]!r} already", "give it another name")
     _added.append(entry)
-    for kept in (entries, registry_models, replayed_models, by_name, _without_organization):
+    for kept in (entries, registry_models, replayed_models, as_spelled, by_name, _without_organization):
         kept.cache_clear()
 
 
 def registered(name: str) -> RegistryModel | None:
     """Returns the entry of a name; an id is found without its organization, too, unless that is another's name."""
+    if entry := as_spelled().get(name):  # the forms of all names take a millisecond
+        return entry
     key = normalized(name)
     return by_name().get(key) or _without_organization().get(key)
 
@@ -64,6 +66,12 @@ def mirrored(name: str) -> str | None:
         base = base[: -len(IN_4_BITS)]
         base = base[: -len("-unsloth")] if base.casefold().endswith("-unsloth") else base
     return base if registered(base) else None
+
+
+@cache
+def as_spelled() -> dict[str, RegistryModel]:
+    """Returns the entries by each of their names, as the registry spells them."""
+    return {name: entry for entry in entries() for name in entry.names}
 
 
 @cache

@@ -10,13 +10,13 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from hardware.errors import PlannerError, normalized, shown
+from hardware.errors import PlannerError, shown
 from planner.models.architecture import Architecture
 from planner.models.entries import RegistryModel
 from planner.models.families import family, supported_model_types
 from planner.models.foreign import Foreign, spelled_as_code
 from planner.models.model import Model
-from planner.models.registered import IN_4_BITS, add, by_name, mirrored, registered
+from planner.models.registered import IN_4_BITS, add, as_spelled, mirrored, registered
 from planner.models.tasks import usual
 
 if TYPE_CHECKING:  # imported only for a model that is not in the registry
@@ -166,7 +166,7 @@ def _of_repository(model: Model | Foreign, repository: str) -> Model | Foreign:
 
 @cache
 def _described_entry(name: str) -> Model:
-    entry = by_name()[normalized(name)]
+    entry = as_spelled()[name]
     architecture = family(entry.model_type).model_validate(entry.fields)
     notes = (*entry.notes, *architecture.notes)
     found = usual(Model(entry.name, architecture, entry.hf, entry.aliases, notes=notes))

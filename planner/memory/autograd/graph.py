@@ -174,9 +174,12 @@ class Graph:
     @staticmethod
     def own_targets(*inputs: Tensor) -> list[Target]:
         """Returns the gradients of those inputs that need one, each made in its input's own shape and dtype."""
-        sizes = [(x.fixed * x.itemsize, x.per_sample * x.itemsize) for x in inputs]
-        pairs = zip(inputs, sizes, strict=True)
-        return [Target(x.variable, *size, *size) for x, size in pairs if x.variable is not None]
+        found = []
+        for x in inputs:
+            if x.variable is not None:
+                fixed, per_sample = x.fixed * x.itemsize, x.per_sample * x.itemsize
+                found.append(Target(x.variable, fixed, per_sample, fixed, per_sample))
+        return found
 
     def differentiate(
         self,

@@ -72,6 +72,22 @@ def test_a_plan_is_made_without_looking_for_reference_cycles() -> None:
     assert searches < 3 < frozen
 
 
+@pytest.mark.parametrize("plugins", [None, "my-plugin"])
+def test_plugins_of_pydantic_are_looked_for_only_where_the_user_says_which_not_to_load(plugins: str | None) -> None:
+    """`PYDANTIC_DISABLE_PLUGINS` names those that are not loaded, so that others are."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('importlib.metadata' in sys.modules, file=sys.stderr))\n"
+        f"from planner.entry import main; sys.argv[1:] = {[*FIT, '--json']!r}; main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYDANTIC_DISABLE_PLUGINS"}
+    if plugins is not None:
+        environment["PYDANTIC_DISABLE_PLUGINS"] = plugins
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, f"{plugins is not None}\n")
+
+
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
 def test_help_and_version_import_little_but_click(arguments: tuple[str, ...]) -> None:
     modules = imported(*arguments)
