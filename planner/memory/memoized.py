@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 _RESULTS = "_remembered"
 _MISSING: Any = object()
+"""Stands for a result that is not known yet, since None may be one."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,10 +33,10 @@ def memoized(method: Callable[P, R]) -> Callable[P, R]:
         instance: Any = args[0]
         table: dict[Hashable, R] = results_of(instance).setdefault(name, {})
         key = args[1:]
-        result = table.get(key, _MISSING)  # a key of many fields is hashed once where the result is known
-        if result is _MISSING:
-            result = table[key] = method(*args, **kwargs)
-        return result
+        known: R = table.get(key, _MISSING)  # a key of many fields is hashed once where the result is known
+        if known is _MISSING:
+            known = table[key] = method(*args, **kwargs)
+        return known
 
     return remembered
 
