@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 import planner
 from hardware.builtin import builtin_catalog_path
-from hardware.shipped import checksum, joined
+from hardware.files.shipped import checksum, joined
 from planner.cli import main as command
 from planner.models.entries import registry_files
 from strategies import OPTIONS, Choice, Names, Option, Shares

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from hardware.shipped import read_shipped
+from hardware.files.shipped import read_shipped
 
 COMPILED: Final = Path(__file__).with_name("catalog.json")
 """What `docs/generate.py` makes of the built-in catalog."""

@@ -13,9 +13,9 @@ from hardware.errors import CatalogError, PlannerError, UnknownNameError, shown
 from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.machine import Machine
-from hardware.named import Named, name_key
+from hardware.names.named import Named, name_key
+from hardware.names.unlisted import memory_of, unlisted
 from hardware.sizes import tidied
-from hardware.unlisted import memory_of, unlisted
 
 CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
 """Environment variable that names a user's catalog file."""
@@ -97,7 +97,7 @@ class Catalog:
                 raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
             return unlisted(tidied(name), size, self.gpus)
         if gpu is None:
-            from hardware.sized_name import of_size  # few names need it
+            from hardware.names.sized import of_size  # few names need it
 
             gpu = of_size(name, self)
         return gpu
@@ -111,7 +111,7 @@ class Catalog:
         """
         gpu = self.lookup(name)
         if gpu is None:
-            from hardware.unplanned import why_unplanned  # only errors need it
+            from hardware.names.unplanned import why_unplanned  # only errors need it
 
             if (known := why_unplanned(name, name_key(name))) is not None:
                 raise PlannerError(f"unknown GPU {shown(name)}: {known[0]}", known[1])
@@ -243,7 +243,7 @@ def read_catalog(path: str | Path, base: Catalog | None = None) -> Catalog:
         CatalogError: The file has problems; each is given as `file:line:column: path: message`.
     """
     from hardware.entries import validated  # what reads YAML is imported for files of users alone
-    from hardware.reading import read_document
+    from hardware.files.yaml_text import read_document
 
     return Catalog(*validated(read_document(path), base if base is not None else Catalog()))
 

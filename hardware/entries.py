@@ -6,11 +6,11 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hardware.document import Document, Location
 from hardware.errors import nearest_names, shown
+from hardware.files.document import Document, Location
 from hardware.gpu import GPU, Link, PeakFlops
 from hardware.machine import Machine
-from hardware.named import Named, claim_names, name_key
+from hardware.names.named import Named, claim_names, name_key
 
 SCHEMA_VERSION: Final = 1
 """Version of the catalog format that this planner reads."""

@@ -42,7 +42,7 @@ TESTS = {  # what pytest is told to test the source of each folder
 LIMIT_SECONDS = 90  # after which a run of the tests counts as failed
 START = partial(subprocess.Popen[bytes], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 EQUIVALENT = {  # reasons why mutants change no observable behavior, by file and changed line
-    "hardware/document.py: @dataclass(slots=(False))": "slots save memory alone",
+    "hardware/files/document.py: @dataclass(slots=(False))": "slots save memory alone",
     "planner/memory/step/footprint.py: least, most = most, (3) * most": "any bound that is large enough is bisected",
     "strategies/spaces/counting.py: choice = classes[(-1)][0]": "there is one class",
     "strategies/spaces/counting.py: choice = classes[0][(-1)]": "values of a class are alike to every rule",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hardware.errors import PlannerError, UnknownNameError
 from planner.models import Foreign, Model
-from planner.models.closest import closest_model
+from planner.models.names.closest import closest_model
 from planner.models.trusted import UntrustedError, named_in
 from planner.readers.documents.reading import Reading
 from planner.readers.run import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hardware.errors import FileError
-from hardware.reading import read_bytes
+from hardware.files.yaml_text import read_bytes
 from planner.records.measurement import Deviation, MeasuredLine, MeasuredRun, Measurement
 
 WARM_UP = 2

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hardware.errors import normalized
-from hardware.shipped import read_shipped
+from hardware.files.shipped import read_shipped
 
 COMPILED: Final = Path(__file__).with_name("registry.json")
 """What `docs/generate.py` makes of the registry's files."""

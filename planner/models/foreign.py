@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hardware.errors import PlannerError
-from hardware.files import UnreadableError, read_file
+from hardware.files.untrusted import UnreadableError, read_file
 
 MAX_CODE_BYTES: Final = 16 << 20
 """Bytes of the largest file whose changes are noticed; two larger ones look alike."""

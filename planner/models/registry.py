@@ -97,7 +97,7 @@ def recognize(text: str, *, from_cache: bool = False) -> Model | Foreign:
         return _of_size(text.replace(" ", "").upper(), float(size["number"]) * _UNITS[size["unit"].upper()])
     if os.path.isfile(text) or (text and os.path.isfile(os.path.join(text, "config.json"))):
         return _from_file(text)
-    from planner.models.unknown import unknown_model  # only errors need it
+    from planner.models.names.unknown import unknown_model  # only errors need it
 
     raise unknown_model(text)
 
@@ -106,7 +106,7 @@ def _respelled(text: str) -> str:
     """Returns the address of a page on the Hub, or a name with a tag, as a name to look up; any other text as it is."""
     if "/" not in text and ":" not in text:
         return text
-    from planner.models.spelling import repository_of, untagged  # most names need neither
+    from planner.models.names.spelling import repository_of, untagged  # most names need neither
 
     if (page := repository_of(text)) is not None:
         return page if registered(mirrored(page) or page) else f"hf:{page}"

@@ -7,7 +7,7 @@ from typing import Final
 
 from hardware import GPU, Catalog
 from hardware.errors import shown
-from hardware.named import name_key
+from hardware.names.named import name_key
 from planner.problem.site import Site
 from planner.records.asked.axes import RequestError, whole
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from hardware.files import UnreadableError, read_file
+from hardware.files.untrusted import UnreadableError, read_file
 from planner.profiles.records import Record
 
 R = TypeVar("R", bound=Record)

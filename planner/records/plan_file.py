@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from hardware import PlannerError
-from hardware.files import UnreadableError, read_file, read_standard_input
-from hardware.json_text import JsonError, decoded, parse_json
+from hardware.files.json_text import JsonError, decoded, parse_json
+from hardware.files.untrusted import UnreadableError, read_file, read_standard_input
 from planner.models.trusted import named_in
 from planner.records.asked.axes import RequestError
 from planner.records.asked.request import Request

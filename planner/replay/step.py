@@ -26,7 +26,7 @@ from planner.replay.setup.loading import load
 from planner.replay.shortcuts import shortcuts
 from planner.replay.silence import YOUNG, undisturbed
 from planner.replay.stand_ins import liger
-from planner.replay.stand_ins.chunked_loss import Kernels
+from planner.replay.stand_ins.losses.chunked import Kernels
 from planner.replay.stand_ins.packages import FUSED
 from planner.replay.structure.batches import positions_seen
 from planner.replay.structure.source import Source

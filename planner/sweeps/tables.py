@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, get_args
 from pydantic import ValidationError
 
 from hardware import PlannerError
-from hardware.files import UnreadableError, read_file
+from hardware.files.untrusted import UnreadableError, read_file
 from planner.extras import needed_for
 from planner.files import check_writable, write_whole
 from planner.records.sweep import SweepRow

@@ -225,8 +225,8 @@ def test_answers_write_nothing(tmp_path: Path) -> None:
 # --- where the source reads files and runs code ---
 
 READS = {
-    "hardware/files.py": "the one reader of files of strangers",
-    "hardware/shipped.py": "the built-in catalog and registry",
+    "hardware/files/untrusted.py": "the one reader of files of strangers",
+    "hardware/files/shipped.py": "the built-in catalog and registry",
     "planner/cli/output.py": "where output goes that nobody can see",
     "planner/exporting/scripts/loop.py": "run by users alone: its settings",
     "planner/exporting/scripts/measure.py": "run by users alone: what was predicted, and what it measures",

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from hardware import Catalog, CatalogError, load_catalog, read_catalog
-from hardware.named import claim_names, name_key
+from hardware.names.named import claim_names, name_key
 
 WRONG_EVERYWHERE = """\
 schema_version: 2

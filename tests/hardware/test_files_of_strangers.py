@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hardware.files import UnreadableError, read_file, read_standard_input
+from hardware.files.untrusted import UnreadableError, read_file, read_standard_input
 
 
 def refused(path: str | Path, **options: Any) -> str:

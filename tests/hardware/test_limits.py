@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from hardware import GIB, GPU, MIB, CatalogError, load_catalog
-from hardware.document import MAX_PROBLEMS, Document
 from hardware.errors import nearest_names, shown
-from hardware.json_text import JsonError, decoded, parse_json
-from hardware.reading import read_document
+from hardware.files.document import MAX_PROBLEMS, Document
+from hardware.files.json_text import JsonError, decoded, parse_json
+from hardware.files.yaml_text import read_document
 
 FIELDS: dict[str, Any] = load_catalog().get("A100-40GB").model_dump(exclude_unset=True)
 

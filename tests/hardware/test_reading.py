@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardware.document import Document
 from hardware.errors import CatalogError, shown
-from hardware.reading import read_document
+from hardware.files.document import Document
+from hardware.files.yaml_text import read_document
 
 BILLION_LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hardware.builtin import COMPILED, builtin_catalog_path
-from hardware.shipped import checksum, joined, read_shipped
+from hardware.files.shipped import checksum, joined, read_shipped
 
 
 def compiled(folder: Path, *contents: bytes, data: Any) -> Path:

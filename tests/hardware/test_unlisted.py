@@ -1,7 +1,7 @@
 import pytest
 
 from hardware import GIB, PlannerError, UnknownNameError, load_catalog
-from hardware.unlisted import memory_of
+from hardware.names.unlisted import memory_of
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hardware import PlannerError, UnknownNameError, load_catalog
-from hardware.named import name_key
-from hardware.unplanned import why_unplanned
+from hardware.names.named import name_key
+from hardware.names.unplanned import why_unplanned
 
 
 @pytest.mark.parametrize(

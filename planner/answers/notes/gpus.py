@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hardware import GPU
+from hardware.names.unlisted import ASSUMED, memory_of
 from hardware.sustained import BY_CAPABILITY
-from hardware.unlisted import ASSUMED, memory_of
 from planner.memory.settings.dtypes import FP32, Dtypes
 from strategies import Attention, Strategy
 

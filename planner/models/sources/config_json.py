@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from hardware.document import Location
 from hardware.errors import shown
+from hardware.files.document import Location
 from planner.models.architecture import Architecture
 from planner.models.families import family, supported_model_types
 from planner.models.sources.document import ConfigDocument, ModelConfigError, read_bytes

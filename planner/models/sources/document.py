@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from hardware.document import MAX_PROBLEMS, Location, spelled
 from hardware.errors import FileError, shown
-from hardware.files import UnreadableError, read_file
-from hardware.json_text import JsonError, decoded, parse_json
+from hardware.files.document import MAX_PROBLEMS, Location, spelled
+from hardware.files.json_text import JsonError, decoded, parse_json
+from hardware.files.untrusted import UnreadableError, read_file
 
 MAX_FILE_BYTES: Final = 1 << 20
 """Bytes of the largest config.json that is read."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from hardware.document import Document, Location
 from hardware.errors import FileError, PlannerError, shown
-from hardware.reading import STANDARD_INPUT, SafeLoader, read_bytes, read_document, read_json
+from hardware.files.document import Document, Location
+from hardware.files.yaml_text import STANDARD_INPUT, SafeLoader, read_bytes, read_document, read_json
 from planner.readers.documents.interpolation import interpolated
 from planner.readers.documents.reading import COMMAND_LINE, Place, Refusal
 from planner.readers.documents.toml import read_toml

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from hardware.document import Document
-from hardware.reading import SafeLoader
+from hardware.files.document import Document
+from hardware.files.yaml_text import SafeLoader
 from planner.readers.documents.reading import Place
 from planner.readers.documents.source import Entry, Language, Source
 from planner.readers.launching.expansion import Word

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardware.errors import PlannerError
-from hardware.reading import STANDARD_INPUT, read_bytes
+from hardware.files.yaml_text import STANDARD_INPUT, read_bytes
 from planner.readers.documents.reading import Place, Refusal
 from planner.readers.documents.source import (
     ConfigFileError,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hardware import PlannerError
-from hardware.document import MAX_PROBLEMS, Document, Location
 from hardware.errors import FileError, shown
-from hardware.reading import read_document
+from hardware.files.document import MAX_PROBLEMS, Document, Location
+from hardware.files.yaml_text import read_document
 from planner.records.asked.arguments import near_arguments
 from planner.records.asked.axes import parse_option, without_aliases
 from planner.records.asked.unplanned import answer_about

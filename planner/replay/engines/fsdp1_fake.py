@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from planner.allocator.streams import Stream
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.streams import name_stream, share
-from planner.replay.stand_ins.nf4 import Linear4bit
+from planner.replay.stand_ins.quantized.nf4 import Linear4bit
 
 
 @contextmanager

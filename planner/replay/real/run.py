@@ -18,7 +18,7 @@ from planner.replay.recording.tensors import local
 from planner.replay.recording.trace import Phase, Scope
 from planner.replay.setup.build import build, equip
 from planner.replay.silence import undisturbed
-from planner.replay.stand_ins.chunked_loss import Kernels
+from planner.replay.stand_ins.losses.chunked import Kernels
 from planner.replay.structure.source import Source
 from planner.replay.workload import Workload
 from strategies import Strategy

@@ -12,11 +12,12 @@ from planner.replay.backend import Backend
 from planner.replay.setup.accounts import check
 from planner.replay.setup.checkpoints import checkpoint_blocks, choose_blocks
 from planner.replay.setup.optimizers import prepare
-from planner.replay.stand_ins import compiled, flash, fused_loss, liger
-from planner.replay.stand_ins.chunked_loss import Kernels
-from planner.replay.stand_ins.float8 import convert
-from planner.replay.stand_ins.quantized import quantize
-from planner.replay.stand_ins.separate_experts import adapted_apart, separate
+from planner.replay.stand_ins import compiled, flash, liger
+from planner.replay.stand_ins.losses import fused as fused_loss
+from planner.replay.stand_ins.losses.chunked import Kernels
+from planner.replay.stand_ins.quantized.float8 import convert
+from planner.replay.stand_ins.quantized.linear import quantize
+from planner.replay.stand_ins.quantized.separate_experts import adapted_apart, separate
 from planner.replay.structure import source as subject
 from planner.replay.structure.source import EAGER, Source, base_of
 from planner.replay.structure.trainable import choose, classifier, modules_to_save, task_type_of

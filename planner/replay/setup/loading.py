@@ -20,7 +20,7 @@ from planner.replay.extension.blocks import BlockRun, repeats_of
 from planner.replay.recording.recorder import LiveBytes
 from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
 from planner.replay.setup.build import is_nf4, stored
-from planner.replay.stand_ins.nf4 import Linear4bit
+from planner.replay.stand_ins.quantized.nf4 import Linear4bit
 from strategies import Strategy
 
 _WITHIN_PEFT = "base_model.model."

@@ -10,7 +10,7 @@ import pytest
 
 from planner import PlannerError, check
 from planner.checking.fix import fix
-from planner.models.closest import closest_model
+from planner.models.names.closest import closest_model
 from planner.readers.documents.misspelt import misspelt
 from planner.readers.documents.source import overrides_of, parse_override
 from planner.records.check import Change

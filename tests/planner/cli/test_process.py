@@ -114,7 +114,7 @@ def test_json_imports_nothing_that_draws_or_trains(arguments: tuple[str, ...]) -
 def test_what_ships_is_read_without_yaml(arguments: tuple[str, ...]) -> None:
     modules = imported(*arguments)
     assert "yaml" not in packages(modules)
-    assert not modules & {"hardware.reading", "hardware.entries", "planner.records.asked.space_file"}
+    assert not modules & {"hardware.files.yaml_text", "hardware.entries", "planner.records.asked.space_file"}
 
 
 def test_a_plan_of_one_gpu_imports_nothing_that_shards_or_simulates() -> None:
@@ -124,7 +124,7 @@ def test_a_plan_of_one_gpu_imports_nothing_that_shards_or_simulates() -> None:
         "planner.memory.step.followed",
         "planner.search.pareto",
         "planner.models.sources",
-        "planner.models.other_kinds",
+        "planner.models.names.other_kinds",
     )
     assert not [module for module in ours if module.startswith(unused)]
 

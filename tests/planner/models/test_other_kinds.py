@@ -4,7 +4,7 @@ import pytest
 
 from hardware.errors import UnknownNameError
 from planner.models import find_model, registry_models, replayed_models
-from planner.models.other_kinds import other_kind
+from planner.models.names.other_kinds import other_kind
 
 
 def told(text: str) -> str:

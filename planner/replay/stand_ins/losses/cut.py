@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from planner.replay.stand_ins.chunked_loss import Kernels
+from planner.replay.stand_ins.losses.chunked import Kernels
 
 
 def _cast(x: torch.Tensor) -> torch.Tensor:

@@ -9,10 +9,10 @@ import torch
 from peft.utils.other import ModulesToSaveWrapper
 from transformers.pytorch_utils import Conv1D
 
-from planner.replay.stand_ins.gptqmodel import AwqLinear, GptqLinear, GptqTritonLinear
-from planner.replay.stand_ins.int8 import Linear8bit
-from planner.replay.stand_ins.nf4 import Linear4bit
-from planner.replay.stand_ins.peft_forward import as_awq, as_bitsandbytes
+from planner.replay.stand_ins.quantized.gptqmodel import AwqLinear, GptqLinear, GptqTritonLinear
+from planner.replay.stand_ins.quantized.int8 import Linear8bit
+from planner.replay.stand_ins.quantized.nf4 import Linear4bit
+from planner.replay.stand_ins.quantized.peft_forward import as_awq, as_bitsandbytes
 from strategies import AdapterDtype, Lora, Quantization
 
 

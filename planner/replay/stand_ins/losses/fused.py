@@ -14,9 +14,9 @@ import torch
 from torch.nn import functional
 
 from planner.libraries.liger_kernel import chunk_tokens as liger_chunk
-from planner.replay.stand_ins.chunked_loss import Kernels, chunked_loss
-from planner.replay.stand_ins.cut_loss import cut_loss
-from planner.replay.stand_ins.earlier_loss import cast_logits, shifted_loss
+from planner.replay.stand_ins.losses.chunked import Kernels, chunked_loss
+from planner.replay.stand_ins.losses.cut import cut_loss
+from planner.replay.stand_ins.losses.earlier import cast_logits, shifted_loss
 from strategies import Loss
 
 

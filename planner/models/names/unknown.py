@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from hardware.errors import PlannerError, UnknownNameError, normalized, shown
-from planner.models.other_kinds import other_kind
+from planner.models.names.other_kinds import other_kind
 from planner.models.registered import by_name, entries, registered
 
 

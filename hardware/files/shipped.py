@@ -51,7 +51,7 @@ def joined(contents: Iterable[bytes]) -> dict[str, Any]:
     """
     import yaml  # only where the JSON is not of these files
 
-    from hardware.reading import SafeLoader
+    from hardware.files.yaml_text import SafeLoader
 
     data: dict[str, Any] = {}
     try:

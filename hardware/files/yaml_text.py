@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import yaml
 
-from hardware.document import Document, Location, position
 from hardware.errors import CatalogError, FileError, shown
-from hardware.files import UnreadableError, read_file, read_standard_input
-from hardware.json_text import JsonError, decoded, parse_json
+from hardware.files.document import Document, Location, position
+from hardware.files.json_text import JsonError, decoded, parse_json
+from hardware.files.untrusted import UnreadableError, read_file, read_standard_input
 
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """PyYAML's loader in C if it is installed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from hardware.fields import GIB
 from hardware.gpu import GPU
-from hardware.unlisted import ABOUT
+from hardware.names.unlisted import ABOUT
 
 if TYPE_CHECKING:
     from hardware.catalog import Catalog
