@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from gpu.forked import NotHereError
+from gpu.optimizers import REAL_OPTIMIZERS
 
 from planner.replay.backend import Backend
 from planner.replay.engines import engine_of
@@ -18,7 +19,6 @@ from planner.replay.real.run import SCALE, initialize
 from planner.replay.setup.build import build, equip, half, head_of, is_quantized, linear_layers
 from planner.replay.setup.optimizers import BUILDERS
 from planner.replay.stand_ins import flash
-from planner.replay.structure.parameter_roles import TrainedParameter
 from planner.replay.structure.source import base_of
 from planner.replay.structure.stacks import stacks
 from strategies import Attention, Kernels, Lora, Loss, Optimizer, Precision, Quantization, Strategy, quantization_of
@@ -96,8 +96,8 @@ def assembled(source: Any, strategy: Strategy, backend: Backend) -> Any:
     """
     check_libraries(strategy)
     _use_real_attention(strategy.attention)
-    if strategy.optimizer.choice in _REAL_OPTIMIZERS:
-        BUILDERS[strategy.optimizer.choice] = _REAL_OPTIMIZERS[strategy.optimizer.choice]
+    if strategy.optimizer.choice in REAL_OPTIMIZERS:
+        BUILDERS[strategy.optimizer.choice] = REAL_OPTIMIZERS[strategy.optimizer.choice]
     plain = _plain(strategy)
     model = build(source, plain, backend)
     _patch_by_liger(model, strategy)
@@ -236,46 +236,3 @@ def _quantized(model: Any, strategy: Strategy, device: str) -> Any:
     if not strategy.finetuning.is_prepared:
         return model
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-
-
-def _bitsandbytes(name: str, trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
-    """Makes an optimizer with 32-bit states for embeddings, as Trainer does (transformers/trainer_optimizer.py)."""
-    from bitsandbytes import optim
-
-    manager = optim.GlobalOptimManager.get_instance()
-    for embedding in (t.parameter for t in trained if t.role.is_embedding):
-        manager.override_config(embedding, "optim_bits", 32)
-    optimizer: torch.optim.Optimizer = getattr(optim, name)([t.parameter for t in trained], lr=1e-4)
-    return optimizer
-
-
-# --- torchao ---
-
-
-def _torchao(name: str, trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
-    from torchao import optim
-
-    optimizer: torch.optim.Optimizer = getattr(optim, name)([t.parameter for t in trained], lr=1e-4)
-    return optimizer
-
-
-def _offloaded(trained: list[TrainedParameter], facts: Any) -> torch.optim.Optimizer:
-    from torchao.optim import CPUOffloadOptimizer
-
-    optimizer: torch.optim.Optimizer = CPUOffloadOptimizer(
-        [t.parameter for t in trained], torch.optim.AdamW, lr=1e-4, fused=True
-    )
-    return optimizer
-
-
-_REAL_OPTIMIZERS = {
-    Optimizer.ADAMW_8BIT: partial(_bitsandbytes, "AdamW8bit"),
-    Optimizer.PAGED_ADAMW_8BIT: partial(_bitsandbytes, "PagedAdamW8bit"),
-    Optimizer.PAGED_ADAMW_32BIT: partial(_bitsandbytes, "PagedAdamW32bit"),
-    Optimizer.LION: partial(_bitsandbytes, "Lion"),
-    Optimizer.LION_8BIT: partial(_bitsandbytes, "Lion8bit"),
-    Optimizer.ADAMW_8BIT_TORCHAO: partial(_torchao, "AdamW8bit"),
-    Optimizer.ADAMW_4BIT: partial(_torchao, "AdamW4bit"),
-    Optimizer.ADAMW_OFFLOAD: _offloaded,
-}
-"""Builders of the real optimizers for which the planner's own builder makes a stand-in."""

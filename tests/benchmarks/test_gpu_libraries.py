@@ -102,7 +102,7 @@ def test_the_states_of_bitsandbytes_are_those_of_the_stand_in(optimizer: Optimiz
     def stand_in() -> dict[str, Any]:
         from gpu import libraries
 
-        libraries._REAL_OPTIMIZERS.clear()
+        libraries.REAL_OPTIMIZERS.clear()
         return states(steps_of(case_of(options).request, CPU))
 
     def real() -> dict[str, Any]:
