@@ -197,7 +197,7 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
 
     Source: transformers, `eager_attention_forward`.
     """
-    sequence, keys = f.sequence_length, form.keys(f, query, key)
+    sequence, keys = f.sequence_length, form.keys or f.sequence_length
     of_keys, of_values = (x.per_sample // form.kv_heads * form.heads for x in (key, value))
     given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
     if form.fp32:

@@ -39,14 +39,12 @@ class Form(NamedTuple):
     output."""
     operation: Operation | None = Operation.SDPA
     """Kind of the kernel for selective checkpointing; None if no policy knows it."""
+    keys: int = 0
+    """Tokens per sample of the keys, which in cross-attention are those of another sequence; 0 for those of queries."""
 
     def of_values(self, value: Tensor) -> "Form":
         """Returns this form with `value_elements` set for the given values."""
         return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
-
-    def keys(self, f: Ops, query: Tensor, key: Tensor) -> int:
-        """Returns the tokens per sample of the keys, which in cross-attention are those of another sequence."""
-        return key_tokens(f, query, key, self.heads // self.kv_heads)
 
 
 def key_tokens(f: Ops, query: Tensor, key: Tensor, group: int = 1) -> int:
@@ -71,7 +69,7 @@ def fused(
     Returns:
         The output, in the dtype of the queries.
     """
-    itemsize, rows, keys = query.itemsize, form.heads * f.sequence_length, form.keys(f, query, key)
+    itemsize, rows, keys = query.itemsize, form.heads * f.sequence_length, form.keys or f.sequence_length
     elements = form.value_elements * f.sequence_length // keys or query.per_sample
     flops = (query.per_sample + elements) * keys  # two products of 2 n S; causal ones do half
     flops *= 1 if form.causal else 2
