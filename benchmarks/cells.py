@@ -51,6 +51,7 @@ WORKLOAD: dict[str, tuple[Any, ...]] = {
     "outputs": tuple(choice.value for choice in Outputs),
     "evaluation_batch_size": (None, 8),
     "batching": tuple(choice.value for choice in Batching),
+    "target_length": (None, 64, 768),
 }
 """Values of what a step trains on, and of what happens between steps."""
 
@@ -104,6 +105,7 @@ BEFORE: dict[str, Any] = {
     "outputs": "released",
     "evaluation_batch_size": None,
     "batching": "full",
+    "target_length": None,
     "lora_targets": "all-linear",
 }
 """What cells had that were recorded before these options were."""
@@ -128,8 +130,11 @@ def usual() -> dict[str, Any]:
 def relevant(cell: Cell) -> Cell:
     """Returns a cell without the options that refine choices which it does not have."""
     meant = {name: cell[name] for name in factors() if name in cell}
-    if len(planner.find_model(cell["model"]).architecture.tasks) == 1:
+    architecture = planner.find_model(cell["model"]).architecture
+    if len(architecture.tasks) == 1:
         meant.pop("task", None)
+    if not architecture.is_encoder_decoder:
+        meant.pop("target_length", None)
     for axis in AXES.values():
         for option in axis.refinements:
             if option.name in meant and not option.refines(meant):

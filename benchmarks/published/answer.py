@@ -99,6 +99,10 @@ def _of_ranks(run: Run, request: Mapping[str, Any], implementations: Implementat
     return first._replace(device_bytes=mean if run.of_all else max(first.device_bytes, other))
 
 
+_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory")
+"""Arguments that are no options of techniques."""
+
+
 def said_of(model: str, request: Mapping[str, Any]) -> Said:
     """Returns what `planner estimate` says of a request."""
     candidate, memory, _ = _asked(model, request, Libraries())
@@ -165,7 +169,7 @@ def _asked(
     """Returns the candidate of a request, what `planner estimate` says of its memory with these libraries, and why."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
-    workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length", "host_memory") if name in axes}
+    workload = {name: axes.pop(name) for name in _WORKLOAD if name in axes}
     workload["loading"] = "rank-0"  # all of them are of transformers 4
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
     if libraries.implementations is not TODAY:

@@ -23,6 +23,11 @@ _RUN = {
     **{"deadline": "deadline_seconds", "budget": "budget_usd", "price": "gpu_usd_per_hour"},
 }
 """Field of a request for each option that describes a run."""
+_AS_THEY_STAND = (
+    *("gpus", "nodes", "headroom", "loading", "evaluation_batch_size", "batching", "mean_length", "target_length"),
+    "outputs",
+)
+"""Fields of a request whose options have their names."""
 _AMOUNTS: Mapping[str, Callable[[Any], str]] = {
     **dict.fromkeys(("tokens", "samples", "tokens_per_step"), spelled_count),
     "deadline": spelled_seconds,
@@ -108,7 +113,7 @@ def _trained_where(problem: Problem) -> list[str]:
     """Returns the arguments that say what is trained and where, but those that are usual."""
     request, usual = problem.request, Request.model_fields
     found = ["--gpu", request.machine or request.gpu]
-    for name in ("gpus", "nodes", "headroom", "loading", "evaluation_batch_size", "batching", "mean_length", "outputs"):
+    for name in _AS_THEY_STAND:
         value = getattr(request, name)
         if value is not None and value != usual[name].default and not (name == "gpus" and request.machine):
             found += [f"--{name.replace('_', '-')}", _AMOUNTS.get(name, str)(value)]

@@ -18,6 +18,9 @@ from strategies import OPTIONS
 MOST = 8
 """Most plans that are laid side by side."""
 
+_ENDINGS = {"model": "", "machine": "", "sequence_length": " tokens", "target_length": " target tokens"}
+"""Fields of a request that distinguish plans, and words behind the value of each."""
+
 
 def compare(*plans: FitResult | EstimateResult | str | Path) -> Comparison:
     """Lays plans side by side.
@@ -66,9 +69,9 @@ def _alone(plan: Plan) -> Plan:
 def _said(request: Request, plan: Plan, all_of: Sequence[tuple[Request, Plan]]) -> Iterator[str]:
     """Yields what distinguishes a plan: the model, the machine, the length, or the options that were asked for."""
     requests = [other for other, _ in all_of]
-    for name in ("model", "machine", "sequence_length"):
+    for name in _ENDINGS:
         if len({getattr(other, name) for other in requests}) > 1 and getattr(request, name) is not None:
-            yield f"{getattr(request, name)}{' tokens' if name == 'sequence_length' else ''}"
+            yield f"{getattr(request, name)}{_ENDINGS.get(name, '')}"
     where = {(other.gpu, other.gpus * other.nodes) for other in requests}
     if len(where) > 1 and request.machine is None:
         yield request.where
@@ -79,4 +82,4 @@ def _said(request: Request, plan: Plan, all_of: Sequence[tuple[Request, Plan]]) 
 
 
 def _key(request: Request) -> tuple[object, ...]:
-    return request.model, request.where, request.machine, request.sequence_length
+    return request.model, request.where, request.machine, request.sequence_length, request.target_length

@@ -16,6 +16,7 @@ _UNSHARDED, _SHARDED = (1, 8), (2, 4, 8, 16, 32, 64)
 """Numbers of GPUs that are tried where nothing says how many there are."""
 _WORKLOAD = (
     "sequence_length",
+    "target_length",
     "micro_batch_size",
     "gradient_accumulation_steps",
     "evaluation_batch_size",

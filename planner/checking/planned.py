@@ -29,6 +29,7 @@ _SHOWN = 3
 
 _DECIDING = {
     "sequence_length": "sequences of {:,} tokens",
+    "target_length": "targets of {:,} tokens",
     "micro_batch_size": "a micro-batch of {}",
     "checkpointing": "checkpointing {}",
 }

@@ -53,6 +53,12 @@ def loop_options(function: F) -> F:
             "--batching", cls=AxisOption, type=AxisChoice(Batching), metavar="NAME", section=_WORKLOAD, default="full"
         ),
         number_option(
+            "--target-length",
+            _WORKLOAD,
+            "Tokens of the decoder's sequence, of an encoder-decoder; as many as the source has unless given.",
+            type=LENGTH,
+        ),
+        number_option(
             "--mean-length",
             _WORKLOAD,
             "Tokens of a sample on average, where they are padded or packed.",

@@ -163,9 +163,9 @@ class Composed:
     @property
     def ids_bytes(self) -> int:
         """Bytes per sample of ids, labels, and a mask or positions where fed; the caller holds them throughout."""
-        length = self.traced.sequence_length
+        length, target = self.traced.sequence_length, self.traced.target_length
         beside = self.batching.facts.masks_samples * length * INT64
-        return self.traced.inventory.architecture.batch_bytes(length) + beside
+        return self.traced.inventory.architecture.batch_bytes(length, target) + beside
 
     @memoized
     def _layout(self, setting: Setting, sharding: DataParallel, updates: AnyOptimizer | None, turn: Turn) -> Layout:

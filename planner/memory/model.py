@@ -62,12 +62,11 @@ class MemoryModel(Composed):
 
     def at(self, sequence_length: int) -> MemoryModel:
         """Returns the same model at another sequence length, in tokens."""
-        traced = TracedModel(self.traced.inventory, sequence_length, self.traced.implementations)
-        return self._with(traced, self.cluster)
+        return self._with(self.traced.at(sequence_length), self.cluster)
 
     def by(self, implementations: Implementations) -> MemoryModel:
         """Returns the same model with kernels and losses that other libraries compute."""
-        return self._with(TracedModel(self.traced.inventory, self.sequence_length, implementations), self.cluster)
+        return self._with(self.traced.by(implementations), self.cluster)
 
     def _with(self, traced: TracedModel, cluster: Cluster) -> MemoryModel:
         given = self.evaluation_batch_size, self.batching, self.mean_length, self.loading, self.outputs

@@ -169,6 +169,11 @@ class Architecture(BaseModel):
         return None
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """Returns whether a sample is a source, which an encoder reads, and a target, which a decoder predicts."""
+        return self.embeds_again is not None
+
+    @property
     def num_positions(self) -> int | None:
         """Returns the longest sequence, in tokens, that the model was trained with, or None where there is no limit."""
         return getattr(self, "max_position_embeddings", None)
@@ -178,11 +183,12 @@ class Architecture(BaseModel):
         """Returns the tokens of a sample where all samples have one length, as images do, or None."""
         return None
 
-    def batch_bytes(self, sequence_length: int) -> int:
+    def batch_bytes(self, sequence_length: int, target_length: int) -> int:
         """Returns the bytes that a training loop feeds for one sample: int64 ids and labels of its tokens.
 
         Args:
-            sequence_length: Tokens per sample.
+            sequence_length: Tokens per sample; of an encoder-decoder, those of the source.
+            target_length: Tokens of the sequence that is predicted, the same one but for an encoder-decoder.
         """
         return 2 * sequence_length * INT64
 
@@ -193,6 +199,13 @@ class Architecture(BaseModel):
     def is_block(self, kind: Hashable) -> bool:
         """Returns whether a layer of this kind is one of transformers' blocks, which can be checkpointed."""
         return True
+
+    def reads_target(self, kind: Hashable) -> bool:
+        """Returns whether the input of a layer of this kind has the target's tokens, as in a decoder after an encoder.
+
+        The head and the loss are always of the target, which is the source but for an encoder-decoder.
+        """
+        return False
 
     def stem(self, f: Forward[T]) -> T:
         """Computes the first block's input from the batch's input ids."""

@@ -73,6 +73,11 @@ class Model:
         return self.architecture.tokens_per_sample
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """Returns whether a sample is a source and a target, which can have a length of its own."""
+        return self.architecture.is_encoder_decoder
+
+    @property
     def usual_length(self) -> int | None:
         """Returns the length of sequences, in tokens, beyond which positions are missing or unusual, or None."""
         return None if self.architecture.positions in ("rotary", "alibi") else self.max_positions

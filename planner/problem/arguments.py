@@ -53,6 +53,14 @@ class WorkloadArguments(TypedDict, total=False):
             padded to `sequence_length`; `packed`, several samples share a sequence, each with its own positions.""",
         ),
     ]
+    target_length: Annotated[
+        int | str | None,
+        Argument(
+            None,
+            """Tokens of the decoder's sequence, of encoder-decoders alone, such as T5 or BART; `sequence_length` is
+            then that of the source. By default targets are as long as sources.""",
+        ),
+    ]
     mean_length: Annotated[
         int | str | None,
         Argument(

@@ -24,22 +24,38 @@ if TYPE_CHECKING:  # torch is imported only for models that are planned by repla
     from planner.profiles import ProfiledModel
 
 
-def check_sequence(model: Model | ProfiledModel, sequence_length: int) -> None:
-    """Checks that the model takes sequences of a length, in tokens.
+def check_target(model: Model | ProfiledModel, target_length: int | None) -> None:
+    """Checks that the model takes targets of a length of their own, in tokens; None asks for none.
+
+    Raises:
+        ContradictionError: The model predicts the tokens that it reads, or has no position for the target's last one.
+    """
+    if target_length is None:
+        return
+    if not model.is_encoder_decoder:
+        raise ContradictionError(
+            f"target_length={target_length}, but {model.name} is no encoder-decoder: it predicts what it reads",
+            "leave it out: --sequence-length counts prompt and answer",
+        )
+    check_sequence(model, "target_length", target_length)
+
+
+def check_sequence(model: Model | ProfiledModel, name: str, sequence_length: int) -> None:
+    """Checks that the model takes sequences of a length, in tokens, which the argument with this name asks for.
 
     Raises:
         ContradictionError: The model has no position for the last token, or all its samples have another length.
     """
     if model.tokens_per_sample not in (None, sequence_length):
         raise ContradictionError(
-            f"sequence_length={sequence_length}, but a sample of {model.name} has {model.tokens_per_sample} tokens",
-            f"--sequence-length {model.tokens_per_sample}, or leave it out",
+            f"{name}={sequence_length}, but a sample of {model.name} has {model.tokens_per_sample} tokens",
+            f"--{name.replace('_', '-')} {model.tokens_per_sample}, or leave it out",
         )
     context = model.max_positions
     if context is not None and sequence_length > context and model.has_learned_positions:
         raise ContradictionError(
-            f"sequence_length={sequence_length} is longer than the {context} learned positions of {model.name}",
-            f"--sequence-length {context}",
+            f"{name}={sequence_length} is longer than the {context} learned positions of {model.name}",
+            f"--{name.replace('_', '-')} {context}",
         )
 
 

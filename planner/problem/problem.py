@@ -19,7 +19,14 @@ from planner.models import Foreign, Model, recognize
 from planner.models.tasks import for_task, task_of
 from planner.problem.accumulation import bound
 from planner.problem.batches import check_batching
-from planner.problem.checks import check_effect, check_kernels, check_lora, check_refinements, check_sequence
+from planner.problem.checks import (
+    check_effect,
+    check_kernels,
+    check_lora,
+    check_refinements,
+    check_sequence,
+    check_target,
+)
 from planner.problem.one import options_of_one
 from planner.problem.site import Site
 from planner.problem.ways import cannot_run, ways_to_run
@@ -108,7 +115,8 @@ class Problem:
         self.cluster = site.cluster(self.request.nodes, self.request.host_memory_bytes)
         self.memory = step_memory_of(self.model, self.request, self.cluster)
         self.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
-        check_sequence(self.model, self.request.sequence_length)
+        check_sequence(self.model, "sequence_length", self.request.sequence_length)
+        check_target(self.model, self.request.target_length)
         check_refinements(self.request)
         check_lora(self.request, self.model)
         check_kernels(self.request, self.model)
@@ -208,7 +216,7 @@ def _found(model: str | Model | Foreign, task: str | None, progress: Progress) -
 def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
     """Returns the model's memory on a cluster: derived for the registry's families, else from replays."""
     if isinstance(model, Model):
-        traced = TracedModel(model.inventory, request.sequence_length)
+        traced = TracedModel(model.inventory, request.sequence_length, target_length=request.target_length)
         return MemoryModel(
             traced,
             cluster,
@@ -225,8 +233,13 @@ def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepM
         )
     from planner.profiles import ProfiledMemory
 
-    evaluated = request.evaluation_batch_size
-    return ProfiledMemory(model, request.sequence_length, cluster, evaluation_batch_size=evaluated)
+    return ProfiledMemory(
+        model,
+        request.sequence_length,
+        cluster,
+        evaluation_batch_size=request.evaluation_batch_size,
+        target_length=request.target_length,
+    )
 
 
 def default_length(model: AnyModel) -> int:

@@ -28,7 +28,7 @@ def workload_of(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         RequestError: A length is none.
     """
-    lengths = {name: parse_length(name, given[name]) for name in ("sequence_length", "mean_length")}
+    lengths = {name: parse_length(name, given[name]) for name in ("sequence_length", "target_length", "mean_length")}
     return {name: given[name] for name in WORKLOAD} | lengths
 
 

@@ -74,6 +74,7 @@ class Asked(NamedTuple):
         world_size: Number of ranks.
         has_flash: Whether the GPU has SDPA's flash kernel.
         evaluates: Whether an evaluation follows the step.
+        target_length: Tokens of the decoder's sequence; None for as many as the source has.
     """
 
     foreign: Foreign
@@ -82,6 +83,7 @@ class Asked(NamedTuple):
     world_size: int
     has_flash: bool = True
     evaluates: bool = False
+    target_length: int | None = None
 
     @property
     def ranks(self) -> int:
@@ -92,8 +94,9 @@ class Asked(NamedTuple):
     def key(self) -> Key:
         """Returns what it is kept under."""
         setting = setting_of(self.strategy)
-        key = "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
-        return (*key, "evaluates") if self.evaluates else key
+        key: Key = "profile", self.foreign.digest(), setting, self.sequence_length, self.ranks, self.has_flash
+        key = (*key, "evaluates") if self.evaluates else key
+        return key if self.target_length in (None, self.sequence_length) else (*key, "target", self.target_length)
 
     def __str__(self) -> str:
         """Spells the setting for the user who waits for its replay."""
@@ -158,7 +161,12 @@ def _measured(asked: Asked) -> Profile:
     source, setting = asked.foreign.source, setting_of(asked.strategy)
     batch = 1 if asked.evaluates else None
     workload = Workload(
-        asked.sequence_length, 1, world_size=asked.ranks, has_flash=asked.has_flash, evaluation_batch_size=batch
+        asked.sequence_length,
+        1,
+        world_size=asked.ranks,
+        has_flash=asked.has_flash,
+        evaluation_batch_size=batch,
+        target_length=asked.target_length,
     )
     found: list[Weights] = []
     step = _replayed(source, setting, workload, lambda model, runs: found.append(weights_of(model, runs, setting)))

@@ -48,6 +48,7 @@ class ProfiledMemory:
         cluster: The GPUs to train on.
         replays: Whether what is not kept on disk is replayed; if not, it is refused.
         evaluation_batch_size: Samples that each GPU evaluates at once between steps; None for no evaluation.
+        target_length: Tokens of the decoder's sequence, of an encoder-decoder; None for as many as the source has.
 
     Attributes:
         outside: Bytes of the process that are not tensors.
@@ -61,10 +62,11 @@ class ProfiledMemory:
         *,
         replays: bool = True,
         evaluation_batch_size: int | None = None,
+        target_length: int | None = None,
     ) -> None:
         self.model, self.cluster, self._replays = model, cluster, replays
         self._evaluation_batch_size = evaluation_batch_size
-        self._sequence_length = sequence_length
+        self._sequence_length, self._target_length = sequence_length, target_length
         self.outside = Outside.of(cluster)
         self._foreseen: dict[Key, Profile | Refusal] = {}
 
@@ -100,8 +102,14 @@ class ProfiledMemory:
 
     def _like(self, sequence_length: int, cluster: Cluster, *, replays: bool) -> ProfiledMemory:
         """Returns the memory of the same model and evaluation at a length on a cluster."""
-        evaluated = self._evaluation_batch_size
-        return ProfiledMemory(self.model, sequence_length, cluster, replays=replays, evaluation_batch_size=evaluated)
+        return ProfiledMemory(
+            self.model,
+            sequence_length,
+            cluster,
+            replays=replays,
+            evaluation_batch_size=self._evaluation_batch_size,
+            target_length=self._target_length,
+        )
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
@@ -206,7 +214,8 @@ class ProfiledMemory:
     def _asked(self, setting: Strategy) -> Asked:
         ranks, has_flash = _replayed_as(self.cluster)
         evaluates = self._evaluation_batch_size is not None
-        return Asked(self.model.foreign, setting, self.sequence_length, ranks, has_flash, evaluates)
+        how = ranks, has_flash, evaluates, self._target_length
+        return Asked(self.model.foreign, setting, self.sequence_length, *how)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:

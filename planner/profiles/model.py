@@ -106,6 +106,11 @@ class ProfiledModel:
         return self.introduction.tokens_per_sample
 
     @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether a sample is a source and a target, which can have a length of its own."""
+        return self.introduction.is_encoder_decoder
+
+    @property
     def usual_length(self) -> int | None:
         """Tokens beyond which positions are missing or unusual; None if no limit is known."""
         return self.introduction.max_positions

@@ -44,6 +44,8 @@ class Introduction(Record):
     """`model_type` of its configuration; None for a model of the user's own code."""
     packages: tuple[str, ...] = ()
     """Distributions whose kernels are planned, which transformers does without where they are not installed."""
+    is_encoder_decoder: bool = False
+    """Whether a sample is a source and a target, which can have a length of its own."""
 
 
 class Instant(Record):

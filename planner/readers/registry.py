@@ -10,6 +10,7 @@ from planner.readers.frameworks import (
     deepspeed,
     llama_factory,
     llama_factory_v1,
+    seq2seq,
     training_arguments,
     trl,
 )
@@ -30,6 +31,7 @@ READERS: tuple[Reader, ...] = (
     transformers.READER,
     ms_swift.READER,
     open_instruct.READER,
+    seq2seq.READER,
     training_arguments.SCRIPT,
     trl.READER,
     litgpt.READER,

@@ -85,6 +85,7 @@ def arguments_of_plan(request: Request, plan: Plan, source: str, *, model: str |
         "gpus": request.gpus,
         "nodes": request.nodes,
         "sequence_length": request.sequence_length,
+        "target_length": request.target_length,
         "headroom": request.headroom,
         "host_memory": request.host_memory_bytes,
         "loading": request.loading,

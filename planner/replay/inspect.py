@@ -12,7 +12,7 @@ from planner.replay.setup.build import build, half, linear_layers, refused_layer
 from planner.replay.shortcuts import shortcuts
 from planner.replay.silence import YOUNG, undisturbed
 from planner.replay.stand_ins.packages import FUSED
-from planner.replay.structure.inputs import tokens_per_sample
+from planner.replay.structure.inputs import has_target, tokens_per_sample
 from planner.replay.structure.parameter_roles import trained_parameters
 from planner.replay.structure.source import Source
 from strategies import ShardingBackend, Strategy
@@ -40,6 +40,8 @@ class Facts(NamedTuple):
     """`model_type` of its configuration; None for a model of the user's own code."""
     packages: tuple[str, ...]
     """Distributions whose kernels are planned, which transformers does without where they are not installed."""
+    is_encoder_decoder: bool
+    """Whether a sample is a source and a target, which can have a length of its own."""
 
 
 class Weight(NamedTuple):
@@ -86,6 +88,7 @@ def facts_of(source: Source, strategy: Strategy) -> Facts:
             bool(getattr(model, "_supports_flash_attn", False)),
             getattr(config, "model_type", None),
             tuple(found.package for found in FUSED if found.modules_of(model)),
+            has_target(model),
         )
 
 

@@ -82,7 +82,8 @@ class Steps:
         update = strategy.update if engine.steps_on_gpu else Update.AFTER_BACKWARD
         make = partial(optimizer_of, strategy.optimizer, update=update)
         self.optimizer = engine.optimizer(make, list(trained_parameters(model)))
-        batch = partial(batch_of, model, source, workload.batching, workload.sequence_length, backend.device)
+        lengths = workload.sequence_length, workload.target_length
+        batch = partial(batch_of, model, source, workload.batching, lengths, backend.device)
         self.inputs = batch(workload.micro_batch_size)
         tensors = ((name, x) for name, x in self.inputs.items() if isinstance(x, torch.Tensor))
         live.label("activations", [(f"{name} of the batch", x, None) for name, x in tensors])

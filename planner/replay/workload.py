@@ -15,7 +15,7 @@ class Workload(NamedTuple):
     """Describes what one rank runs, and what its process allocates that no tensor shows."""
 
     sequence_length: int
-    """Tokens per sample."""
+    """Tokens per sample; of an encoder-decoder, those of the source."""
     micro_batch_size: int
     """Samples per rank in one forward pass."""
     gradient_accumulation_steps: int = 1
@@ -44,3 +44,5 @@ class Workload(NamedTuple):
     """Whether the optimizer updates the parameters; if not, gradients are freed where it would have."""
     marks_gradients: bool = False
     """Whether the trace marks when autograd keeps a gradient, by events without bytes."""
+    target_length: int | None = None
+    """Tokens of the sequence that an encoder-decoder's decoder reads; None for as many as the source has."""

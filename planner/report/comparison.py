@@ -44,10 +44,15 @@ def _cost(column: Compared) -> str:
     return _UNKNOWN if cost is None else usd(cost)
 
 
+def _tokens(column: Compared) -> str:
+    source, target = column.request.sequence_length, column.request.target_length
+    return grouped(source) if target is None else f"{grouped(source)}, target {grouped(target)}"
+
+
 _LINES: dict[str, Callable[[Compared], str]] = {
     "model": lambda c: c.request.model,
     "on": lambda c: c.request.machine or c.request.where,
-    "tokens": lambda c: grouped(c.request.sequence_length),
+    "tokens": _tokens,
     **{name: _axis(name) for name in AXES},
     "batch": lambda c: words.spelled_batch(words.batch_numbers(c.plan)),
     "fits": lambda c: "yes" if c.plan.memory.fits else "NO",

@@ -14,7 +14,7 @@ from planner.report.parts import words
 from planner.report.parts.bars import simple
 from planner.report.parts.blocks import Filling, Wrapped, free_share, notes, of_budget, of_host, on_host, usable_width
 from planner.report.parts.categories import category_bytes
-from planner.report.parts.format import gib, gib_difference, gib_parts, percent, plural, short_percent
+from planner.report.parts.format import gib, gib_difference, gib_parts, percent, short_percent
 from planner.report.parts.table import GAP, INDENT, Column, table_lines
 from planner.report.parts.times import times
 from planner.report.ways import way_lines
@@ -55,10 +55,9 @@ class EstimateReport(NamedTuple):
 
     def _batch(self) -> str:
         result = self.result
-        length = result.request.sequence_length
         sequences = "sequence" if result.global_batch_size == 1 else "sequences"
         return (
-            f"{words.spelled_batch(words.batch_numbers(result))} {sequences} of {plural(length, 'token')} "
+            f"{words.spelled_batch(words.batch_numbers(result))} {sequences} of {words.lengths(result.request)} "
             f"per optimizer step (micro x accum x ranks = batch)"
         )
 

@@ -31,7 +31,7 @@ class ExplainReport(NamedTuple):
         yield Wrapped(words.subject(result.request), "bold", indent=0)
         yield Wrapped(words.strategy(plan.strategy, plan.data_parallel_size), indent=0)
         samples = plural(size, "sample")
-        yield Wrapped(f"{samples} of {plural(result.request.sequence_length, 'token')} per micro-batch", indent=0)
+        yield Wrapped(f"{samples} of {words.lengths(result.request)} per micro-batch", indent=0)
         yield ""
         if self.saved:
             for part in result.parts:

@@ -96,6 +96,7 @@ def step_of(problem: Problem, candidate: Candidate, progress: Progress) -> Step:
         batching=problem.request.batching,
         outputs=problem.request.outputs,
         prefers_cudnn=problem.cluster.gpu.prefers_cudnn_attention,
+        target_length=problem.request.target_length,
     )
     return Step(problem.model.source, candidate.strategy, workload)
 

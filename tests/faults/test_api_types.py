@@ -31,7 +31,7 @@ VALUES = [
     *(np.int64(2), np.float64(0.5), np.zeros(2), datetime.date(2020, 1, 1)),
 ]
 COMMON = ["model", "gpu", "gpus", "nodes", "sequence_length", "micro_batch_size", "evaluation_batch_size", "batching"]
-COMMON += ["mean_length", "outputs", "task", "headroom", "catalog", *OPTIONS]
+COMMON += ["mean_length", "target_length", "outputs", "task", "headroom", "catalog", *OPTIONS]
 SEARCHED = ["max_accumulation", "global_batch_size", "top", "space", "engine"]
 SAMPLED = ["sampler", "trials", "timeout", "seed", "storage"]
 ARGUMENTS = {

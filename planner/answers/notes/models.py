@@ -22,10 +22,10 @@ def on_task(problem: Problem) -> Iterator[str]:
     task, name = problem.request.task, problem.model.name
     if task is Task.SEQUENCE_CLASSIFICATION and not problem.task_asked:
         yield f"{name} is trained with a classification head: --task {Task.MASKED_LM} plans the head of its vocabulary."
-    if task is Task.SEQ2SEQ_LM:
+    if problem.model.is_encoder_decoder and problem.request.target_length is None:
         yield (
-            f"targets are planned as long as sources, {problem.request.sequence_length} tokens each: activations and "
-            "logits of shorter ones take less."
+            f"targets are planned as long as sources, {problem.request.sequence_length} tokens each: --target-length "
+            "says how long they are, and shorter ones take less."
         )
     if task is Task.CONTRASTIVE:
         yield (
@@ -37,7 +37,8 @@ def on_task(problem: Problem) -> Iterator[str]:
 
 def on_positions(problem: Problem) -> Iterator[str]:
     """Yields a note where sequences are longer than those that the model was trained with."""
-    yield from beyond_positions(problem.model, problem.request.sequence_length)
+    request = problem.request
+    yield from beyond_positions(problem.model, max(request.sequence_length, request.target_length or 0))
 
 
 def beyond_positions(model: Model | ProfiledModel, tokens: int) -> Iterator[str]:

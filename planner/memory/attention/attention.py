@@ -197,20 +197,20 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
 
     Source: transformers, `eager_attention_forward`.
     """
-    sequence, elements = f.sequence_length, query.per_sample
-    of_values = value.per_sample // form.kv_heads * form.heads
+    sequence, keys = f.sequence_length, form.keys or f.sequence_length
+    of_keys, of_values = (x.per_sample // form.kv_heads * form.heads for x in (key, value))
     given = value.itemsize if form.fp32 or not form.upcast else query.itemsize
     if form.fp32:
         query, key = f.to(query, FP32, "attention q in fp32"), f.to(key, FP32, "attention k in fp32")
-    scores = form.heads * sequence * sequence
-    flops = 2 * elements * sequence
+    scores = form.heads * sequence * keys
+    flops = 2 * query.per_sample * keys
     # q, k and v are transposed views. Each is made contiguous for the batched product; repeating heads does so, too.
     if not query.heads_first:
         query = f.unary(query, "attention q")
     if not key.heads_first or form.heads != form.kv_heads:
-        key = f.broadcast(key, elements, "attention k")
+        key = f.broadcast(key, of_keys, "attention k")
     value = f.broadcast(value, of_values, "attention v")
-    weights = f.matmul(query, key, scores, sequence, flops, "attention scores")
+    weights = f.matmul(query, key, scores, keys, flops, "attention scores")
     # The variables `key_states` and `value_states` refer to repeated heads until the function returns.
     _repeated = (key, value) if form.heads != form.kv_heads else ()
     del query, key
@@ -226,7 +226,8 @@ def eager(f: Ops, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tens
     weights = f.to(probabilities, given, "attention probabilities") if form.downcast else probabilities
     del probabilities
     weights = f.dropout(weights, form.dropout, "attention dropout")
-    out = f.matmul(weights, value, of_values, of_values // sequence, 2 * of_values * sequence, "attention output")
+    out_elements, width = of_values * sequence // keys, of_values // keys
+    out = f.matmul(weights, value, out_elements, width, 2 * of_values * sequence, "attention output")
     f.probabilities = weights.storage
     del weights, value
     return f.unary(out, "attention output")

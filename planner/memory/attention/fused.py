@@ -35,13 +35,21 @@ class Form(NamedTuple):
     selection: Selection = Selection()
     """How SDPA selects its kernel."""
     value_elements: int = 0
-    """Elements per sample of the values with their heads repeated, which is also the size of the output."""
+    """Elements per sample of the values with their heads repeated, which in self-attention is also the size of the
+    output."""
     operation: Operation | None = Operation.SDPA
     """Kind of the kernel for selective checkpointing; None if no policy knows it."""
+    keys: int = 0
+    """Tokens per sample of the keys, which in cross-attention are those of another sequence; 0 for those of queries."""
 
     def of_values(self, value: Tensor) -> "Form":
         """Returns this form with `value_elements` set for the given values."""
         return self._replace(value_elements=value.per_sample // self.kv_heads * self.heads)
+
+
+def key_tokens(f: Ops, query: Tensor, key: Tensor, group: int = 1) -> int:
+    """Returns the tokens per sample of keys, of which each head serves a `group` of heads of the queries."""
+    return key.per_sample * group * f.sequence_length // query.per_sample
 
 
 def fused(
@@ -61,9 +69,9 @@ def fused(
     Returns:
         The output, in the dtype of the queries.
     """
-    itemsize, rows = query.itemsize, form.heads * f.sequence_length
-    elements = form.value_elements or query.per_sample
-    flops = (query.per_sample + elements) * f.sequence_length  # two products of 2 n S; causal ones do half
+    itemsize, rows, keys = query.itemsize, form.heads * f.sequence_length, form.keys or f.sequence_length
+    elements = form.value_elements * f.sequence_length // keys or query.per_sample
+    flops = (query.per_sample + elements) * keys  # two products of 2 n S; causal ones do half
     flops *= 1 if form.causal else 2
     results = (0, elements * itemsize, "attention output"), (0, rows * FP32, "attention log-sum-exp")
     made = f.attended(form.operation, results, itemsize, flops)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from planner.libraries.sdpa import Selection
 from planner.memory.attention import attention as attention_kernels
+from planner.memory.attention.fused import key_tokens
 from planner.memory.autograd.ops import FP32
 from planner.memory.autograd.tape import Storage, Tape, Tensor, Variable
 from planner.memory.layers.deberta_attention import Disentangled
@@ -45,6 +46,8 @@ class PassState(Rotary, Disentangled):
         self.embedded: Storage | None = None
         """Storage of `inputs_embeds` in the forward of transformers' ...Model, which refers to it until that
         returns."""
+        self.target_length = sequence_length
+        """Tokens per sample of the sequence that a second stack of blocks reads."""
         self.leaves_body = False
         """Whether one body of the model (a stack of blocks) returns while this part runs and another one begins."""
         self.exchange = Exchange()
@@ -116,8 +119,8 @@ class PassState(Rotary, Disentangled):
             self.body.append(x.storage)
 
     def leave_body(self) -> None:
-        """Records that a stack of blocks has returned and another one follows."""
-        self.leaves_body = True
+        """Records that a stack of blocks has returned and another one follows, of the target's tokens."""
+        self.leaves_body, self.sequence_length = True, self.target_length
 
     def share(self, name: str, x: Tensor, *, gathers: bool = True, returned: bool = False) -> None:
         """Shares `x` with later parts.
@@ -157,9 +160,10 @@ class PassState(Rotary, Disentangled):
         self.keep_in_body(bias)
         return bias
 
-    def zero_bias(self, x: Tensor, heads: int) -> Tensor:
+    def zero_bias(self, query: Tensor, key: Tensor, heads: int) -> Tensor:
         """Returns a position bias of zeros for all samples; it requires a gradient if blocks are checkpointed."""
-        bias = self.fixed(self.sequence_length**2 * heads, x.itemsize, "position bias of zeros")
+        pairs = self.sequence_length * key_tokens(self, query, key)
+        bias = self.fixed(pairs * heads, query.itemsize, "position bias of zeros")
         bias.heads_first = True
         if self.checkpoints:
             self.add_leaf(bias)

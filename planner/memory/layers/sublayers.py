@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from planner.memory.attention import attention as attention_kernels
-from planner.memory.attention.fused import Form
+from planner.memory.attention.fused import Form, key_tokens
 from planner.memory.autograd import in_place
 from planner.memory.autograd.marks import ACTIVATION
 from planner.memory.autograd.ops import FP32, HALF
@@ -77,10 +77,10 @@ class Sublayers(PassState):
         downcast: bool = True,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Returns self-attention by the kernel of the chosen implementation, as wide as all heads' values."""
-        dropout = self._share(dropout)
+        """Returns attention by the kernel of the chosen implementation, as wide as all heads' values."""
+        dropout, keys = self._share(dropout), key_tokens(self, query, key, heads // kv_heads)
         form = Form(heads, kv_heads, dropout, upcast, capped, window, fp32, causal, downcast, bias, self.selection)
-        return self.attention_kernel(self, query, key, value, form)
+        return self.attention_kernel(self, query, key, value, form._replace(keys=keys))
 
     def own_attention(
         self,

@@ -25,7 +25,9 @@ class Setting:
     kernels: Kernels
     """The implementation of norms, rotary embeddings and MLP."""
     sequence_length: int
-    """Tokens per sample."""
+    """Tokens per sample; of an encoder-decoder, those of the source."""
+    target_length: int
+    """Tokens per sample of the sequence that is predicted: the same, but for an encoder-decoder."""
     selection: Selection
     """How SDPA chooses its kernel."""
     updates: AnyOptimizer | None = None

@@ -12,6 +12,7 @@ from planner.memory.settings.setting import Setting
 from planner.memory.settings.work import Work
 from planner.memory.step.step import Position, positions
 from planner.memory.step.traced_parts import TracedParts
+from planner.memory.tracing.implementations import Implementations
 from planner.models.decoder import Decoder
 from strategies import (
     AnyOptimizer,
@@ -30,6 +31,14 @@ class TracedModel(TracedParts):
     See `TracedParts` for the arguments.
     """
 
+    def at(self, sequence_length: int) -> TracedModel:
+        """Returns the same model at another sequence length, in tokens; a target that is given has its own."""
+        return TracedModel(self.inventory, sequence_length, self.implementations, self.target_asked)
+
+    def by(self, implementations: Implementations) -> TracedModel:
+        """Returns the same model with kernels and losses that other libraries compute."""
+        return TracedModel(self.inventory, self.sequence_length, implementations, self.target_asked)
+
     @memoized
     def setting(
         self,
@@ -47,9 +56,9 @@ class TracedModel(TracedParts):
         outputs: Outputs = Outputs.RELEASED,
     ) -> Setting:
         """Returns the setting with these fields, the same object each time; see `Setting`."""
-        length = self.sequence_length
+        source, target = self.sequence_length, self.target_length
         beside = updates, evaluates, marked, by_zero3, recomputes_units, outputs
-        return Setting(dtypes, method, attention, loss, kernels, length, selection, *beside)
+        return Setting(dtypes, method, attention, loss, kernels, source, target, selection, *beside)
 
     @memoized
     def logged(self, setting: Setting) -> Setting:

@@ -15,7 +15,8 @@ from planner.memory.sharding.account import Account, Unit
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.state import Units
 from planner.memory.tracing.implementations import TODAY, Implementations
-from planner.memory.tracing.tracer import HEAD, LOSS, STEM, Tracer
+from planner.memory.tracing.part_tracer import HEAD, LOSS, STEM
+from planner.memory.tracing.tracer import Tracer
 from planner.models import Inventory
 from strategies import (
     Checkpointing,
@@ -28,12 +29,20 @@ class TracedParts:
 
     Args:
         inventory: The model's parameters.
-        sequence_length: Tokens per sequence.
+        sequence_length: Tokens per sequence; of an encoder-decoder, those of the source.
         implementations: What computes kernels and losses.
+        target_length: Tokens of the decoder's sequence, of an encoder-decoder; None for as many.
     """
 
-    def __init__(self, inventory: Inventory, sequence_length: int, implementations: Implementations = TODAY) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        sequence_length: int,
+        implementations: Implementations = TODAY,
+        target_length: int | None = None,
+    ) -> None:
         self.inventory, self.sequence_length, self.implementations = inventory, sequence_length, implementations
+        self.target_asked, self.target_length = target_length, target_length or sequence_length
 
     @memoized
     def units(self, setting: Setting, ranks: int, account_type: type[Account] = Account) -> Units:

@@ -19,6 +19,9 @@ from planner.memory.tracing.implementations import TODAY, Implementations
 from planner.models import Architecture
 from strategies import Lora
 
+STEM, HEAD, LOSS = "stem", "head", "loss"
+"""Names of the parts that are not blocks; a block is named by its kind."""
+
 
 class PartTracer:
     """Makes layers for each part of one architecture under one setting, which hand on what later parts read.
@@ -83,6 +86,7 @@ class PartTracer:
             marked=s.marked,
             logs=s.logs,
         )
+        of_target = part in (HEAD, LOSS) or architecture.reads_target(part)
         kinds = self.implementations.within_blocks if in_block else self.implementations.layers
         layers = kinds[s.kernels](
             tape,
@@ -90,10 +94,10 @@ class PartTracer:
             method=s.method,
             trained=trained,
             attention=s.attention,
-            sequence_length=s.sequence_length,
+            sequence_length=s.target_length if of_target else s.sequence_length,
             selection=s.selection,
         )
-        layers.evaluates = s.evaluates
+        layers.evaluates, layers.target_length = s.evaluates, s.target_length
         # accelerate/utils/ao.py, `filter_first_and_last_linear_layers`; the last one is the head's
         layers.unconverted = architecture.first_linear if self.is_first_block else None
         # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.

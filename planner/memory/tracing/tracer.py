@@ -14,10 +14,8 @@ from planner.memory.settings.trainable import Trainable
 from planner.memory.tracing.block_tracer import BlockTracer
 from planner.memory.tracing.loss_part import loss_part
 from planner.memory.tracing.part_run import PartRun
+from planner.memory.tracing.part_tracer import HEAD, LOSS, STEM
 from strategies import Checkpoints
-
-STEM, HEAD, LOSS = "stem", "head", "loss"
-"""Names of the parts that are not blocks; a block is named by its kind."""
 
 
 class Tracer(BlockTracer):

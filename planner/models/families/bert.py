@@ -56,7 +56,7 @@ class Bert(Headed):
     def tied_to(self) -> str | None:
         return super().tied_to if self.task is Task.MASKED_LM else None
 
-    def batch_bytes(self, sequence_length: int) -> int:
+    def batch_bytes(self, sequence_length: int, target_length: int) -> int:
         """Returns the bytes of one sample: int64 ids, and a label, a label for each token, or the ids of a pair."""
         return (sequence_length + (1 if self.classifies else sequence_length)) * INT64
 

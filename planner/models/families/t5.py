@@ -68,12 +68,13 @@ class T5(Headed):
     def embeds_again(self) -> int:
         return self.num_hidden_layers
 
-    def batch_bytes(self, sequence_length: int) -> int:
+    def batch_bytes(self, sequence_length: int, target_length: int) -> int:
         """Returns the bytes of one sample's int64 inputs.
 
-        Ids and labels are one tensor in the replay's batch; the decoder's shifted ids are another.
+        Ids and labels of one length are one tensor in the replay's batch; the decoder's shifted ids are another.
         """
-        return 2 * sequence_length * INT64
+        labels = target_length if target_length != sequence_length else 0
+        return (sequence_length + labels + target_length) * INT64
 
     def layer_kinds(self) -> tuple[Hashable, ...]:
         encoder, decoder = self.num_hidden_layers, self.num_decoder_layers or self.num_hidden_layers
@@ -81,6 +82,9 @@ class T5(Headed):
 
     def is_block(self, kind: Hashable) -> bool:
         return kind != BRIDGE
+
+    def reads_target(self, kind: Hashable) -> bool:
+        return isinstance(kind, tuple) and kind[0] == "decoder"
 
     def stem(self, f: Forward[T]) -> T:
         x = f.embedding("shared", self.vocab_size, self.hidden_size)
@@ -129,7 +133,7 @@ class T5(Headed):
         name = "layer.1.EncDecAttention"
         query, key, value = self.projections(f, name, normed, f.shared("encoder output", self.hidden_size, last=last))
         if first:
-            bias = f.zero_bias(query, self.num_attention_heads)
+            bias = f.zero_bias(query, key, self.num_attention_heads)
             f.share("cross position bias", bias, gathers=not last)
         else:
             bias = f.shared("cross position bias", self.num_attention_heads, last=last)

@@ -53,7 +53,7 @@ class ViT(Headed):
         sides = zip(_sides(self.image_size), _sides(self.patch_size), strict=True)
         return 1 + prod(size // patch for size, patch in sides)
 
-    def batch_bytes(self, sequence_length: int) -> int:
+    def batch_bytes(self, sequence_length: int, target_length: int) -> int:
         """Returns the bytes of one sample: an image in fp32 and its label."""
         return self.num_channels * prod(_sides(self.image_size)) * FP32 + INT64
 

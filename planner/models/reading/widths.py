@@ -43,7 +43,7 @@ class Widths(DisentangledWidths):
         """Records nothing."""
         return x
 
-    def zero_bias(self, x: int, heads: int) -> int:
+    def zero_bias(self, query: int, key: int, heads: int) -> int:
         """Records nothing; returns the number of heads."""
         return heads
 

@@ -14,8 +14,8 @@ class Lifetimes(Protocol[T]):
         """Looks up a bias for each pair of positions and each head in a table of `[num_buckets, heads]`."""
         ...
 
-    def zero_bias(self, x: T, heads: int) -> T:
-        """Makes a bias like that of `relative_bias`, but of zeros, in the dtype of `x`.
+    def zero_bias(self, query: T, key: T, heads: int) -> T:
+        """Makes a bias like that of `relative_bias`, but of zeros, for each pair of a query and a key, in their dtype.
 
         It requires a gradient where blocks are checkpointed.
         """
@@ -48,7 +48,7 @@ class Lifetimes(Protocol[T]):
         ...
 
     def leave_body(self) -> None:
-        """Marks that a stack of blocks has returned and another one follows."""
+        """Marks that a stack of blocks has returned and another one follows, of the target's tokens."""
         ...
 
     def unused(self, name: str, size: int) -> None:

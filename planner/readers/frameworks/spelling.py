@@ -67,6 +67,7 @@ _TRAINER = {
     ("loss", Loss.LIGER_FUSED_LINEAR): {"use_liger_kernel": True},
 }
 TRAINER = Spelling(BATCH, _TRAINER)
+SEQ2SEQ = Spelling({**BATCH, "sequence_length": ("max_source_length",)}, _TRAINER)
 
 TRL = Spelling(
     {**BATCH, "sequence_length": ("max_length", "max_seq_length")},

@@ -85,12 +85,23 @@ TABLE = Table(
 
 def read(keys: Keys, run: Run) -> None:
     """Says what a run of transformers' Trainer does."""
+    read_of(keys, run, "bf16")
+
+
+def read_of(keys: Keys, run: Run, checkpoint: str) -> None:
+    """Says what a run does.
+
+    Args:
+        keys: The keys.
+        run: The files.
+        checkpoint: The dtype of weights that no key says, that of usual checkpoints.
+    """
     reading = keys.reading
     reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
     reading.say("task", "causal-lm", why="a language model, unless its script trains another")
     reading.say("finetuning", Finetuning.FULL, why="TrainingArguments has no adapters")
     read_engine(keys, run)
-    _read_precision(keys)
+    _read_precision(keys, checkpoint)
     read_batches(keys, "per_device_train_batch_size", 8, _SOURCE)
     if keys.entry(*_LENGTHS):
         reading.say("sequence_length", keys.whole(*_LENGTHS), keys.place(*_LENGTHS))
@@ -105,18 +116,19 @@ def read(keys: Keys, run: Run) -> None:
         read_evaluation(keys)
 
 
-def _read_precision(keys: Keys) -> None:
+def _read_precision(keys: Keys, checkpoint: str) -> None:
     reading = keys.reading
     half = "bf16" if keys.flag("bf16") else "fp16" if keys.flag("fp16") else None
     name, place = keys.word("dtype", "torch_dtype"), keys.place("dtype", "torch_dtype")
-    stored = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "auto": "bf16", None: "bf16"}.get(name)
+    usual = dict.fromkeys(("auto", None), checkpoint)
+    stored = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", **usual}.get(name)
     if stored is None:
         reading.refuse(f"the dtype {name}", place)
         return
     said = keys.place(half or "bf16") or place
     if half is None and (launched := reading.said.get("launcher precision")):
         half, said = launched.value, launched.place
-    why = "" if place else "transformers 5, from_pretrained: weights as the checkpoint has them, bf16"
+    why = "" if place else f"transformers 5, from_pretrained: weights as the checkpoint has them, {checkpoint}"
     read_precision(reading, half, said, stored=stored, tf32=keys.flag("tf32"), why=why)
 
 

@@ -11,6 +11,8 @@ ELSEWHERE: Final = {
     **dict.fromkeys(("max_length", "max_seq_length", "max_seq_len", "cutoff_len", "sequence_len"), "sequence_length"),
     **dict.fromkeys(("context_length", "context", "block_size", "model_max_length"), "sequence_length"),
     **dict.fromkeys(("seq_len", "seq_length", "seqlen", "ctx", "ctx_len"), "sequence_length"),
+    **dict.fromkeys(("max_target_length", "max_answer_length", "target_len", "decoder_length"), "target_length"),
+    **{"max_source_length": "sequence_length"},
     **dict.fromkeys(("per_device_train_batch_size", "mbs", "bs"), "micro_batch_size"),
     **dict.fromkeys(("per_device_eval_batch_size", "eval_batch_size"), "evaluation_batch_size"),
     **dict.fromkeys(("train_batch_size", "gbs", "effective_batch_size"), "global_batch_size"),

@@ -35,7 +35,7 @@ class Workload(Record):
     """GPUs per node."""
     nodes: Nodes = 1
     sequence_length: SequenceLength = DEFAULT_SEQUENCE_LENGTH
-    """Tokens per sequence."""
+    """Tokens per sequence; of an encoder-decoder, those of the source."""
     headroom: Headroom = 0.05
     """Share of the GPU's usable bytes that is left free."""
     loading: Loading = Loading.AUTO
@@ -73,6 +73,8 @@ class Workload(Record):
     """Price of one GPU as it is given; None for that of the catalog."""
     outputs: Outputs = Outputs.RELEASED
     """How long the training loop keeps what the model returned."""
+    target_length: SequenceLength | None = None
+    """Tokens of the decoder's sequence, of an encoder-decoder; None for as many as the source has."""
 
     @property
     def where(self) -> str:

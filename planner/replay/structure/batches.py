@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from planner.replay.structure.inputs import inputs_of
+from planner.replay.structure.inputs import Lengths, inputs_of
 from planner.replay.structure.source import Source
 from strategies import Batching
 
 
 def batch_of(
-    model: Any, source: Source, batching: Batching, sequence_length: int, device: str, size: int
+    model: Any, source: Source, batching: Batching, lengths: Lengths, device: str, size: int
 ) -> dict[str, Any]:
     """Returns the keyword arguments of a training forward pass.
 
@@ -22,14 +22,14 @@ def batch_of(
         model: The model, PEFT's wrapper included.
         source: What the model was built from.
         batching: Padding adds an attention mask, packing adds position ids with two samples per sequence.
-        sequence_length: Tokens per sequence.
+        lengths: Tokens of each sequence and target.
         device: Device of the tensors.
         size: Sequences, or samples, per forward pass.
 
     Raises:
         ModelCodeError: The inputs of the model are not known.
     """
-    batch = inputs_of(model, source, size, sequence_length, device)
+    batch, (sequence_length, _) = inputs_of(model, source, size, lengths, device), lengths
     if batching is Batching.PADDED:  # transformers' `DataCollatorWithPadding`; each sample ends in padding
         batch["attention_mask"] = torch.ones((size, sequence_length), dtype=torch.int64, device=device)
         batch["attention_mask"][:, -1:] = 0

@@ -12,11 +12,15 @@ from planner.replay.structure.model_code import ModelCodeError, blamed, module_n
 from planner.replay.structure.source import Source, base_of
 from strategies import Task
 
+Lengths = tuple[int, int | None]
+"""Tokens per sample of the sequence that a model reads, and of the one that an encoder-decoder predicts: None for as
+many."""
+
 EXAMPLE_INPUTS = "example_inputs"
 """Name of the function in a user's module that makes the inputs: (micro_batch_size, sequence_length) -> arguments."""
 
 
-def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
+def inputs_of(model: Any, source: Source, micro_batch_size: int, lengths: Lengths, device: str) -> dict[str, Any]:
     """Returns the keyword arguments of a training forward pass.
 
     They come from the user's `example_inputs`, if any, else from the model's class. Their values do not matter.
@@ -25,7 +29,7 @@ def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length
         model: The model, PEFT's wrapper included.
         source: What the model was built from.
         micro_batch_size: Samples per forward pass.
-        sequence_length: Tokens per sample.
+        lengths: Tokens of each sequence and target.
         device: Device of the tensors.
 
     Raises:
@@ -35,14 +39,14 @@ def inputs_of(model: Any, source: Source, micro_batch_size: int, sequence_length
         module = module_of(source)
         if (example := getattr(module, EXAMPLE_INPUTS, None)) is not None:
             with blamed(f"{module.__name__}.{EXAMPLE_INPUTS}"), torch.device(device):
-                return _named(example(micro_batch_size, sequence_length), model)
+                return _named(example(micro_batch_size, lengths[0]), model)
     if not hasattr(model, "main_input_name"):
         where = f"{module_name(str(source))} needs a function"
         raise ModelCodeError(
             f"the inputs of {type(model).__name__} cannot be told",
             f"{where} {EXAMPLE_INPUTS}(micro_batch_size, sequence_length) that returns the arguments of forward",
         )
-    return _of_transformers(model, micro_batch_size, sequence_length, device)
+    return _of_transformers(model, micro_batch_size, lengths, device)
 
 
 def tokens_per_sample(model: Any) -> int | None:
@@ -54,6 +58,12 @@ def tokens_per_sample(model: Any) -> int | None:
         return None
     size, patch = (x if isinstance(x, tuple | list) else (x, x) for x in (config.image_size, config.patch_size))
     return int(size[0] // patch[0]) * int(size[1] // patch[1]) + 1
+
+
+def has_target(model: Any) -> bool:
+    """Returns whether a model of transformers reads one text and predicts another one, an encoder-decoder."""
+    is_encoder_decoder = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return bool(is_encoder_decoder) and Task.of_class(type(base_of(model)).__name__) is Task.SEQ2SEQ_LM
 
 
 def loss_of(output: Any) -> torch.Tensor:
@@ -77,10 +87,10 @@ def loss_of(output: Any) -> torch.Tensor:
     return found
 
 
-def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, device: str) -> dict[str, Any]:
+def _of_transformers(model: Any, micro_batch_size: int, lengths: Lengths, device: str) -> dict[str, Any]:
     """Makes the inputs of a model of transformers: its main input, and the labels that its class takes."""
     name, kind = model.main_input_name, type(base_of(model)).__name__
-    config = model.config
+    config, (sequence_length, target_length) = model.config, lengths
 
     def zeros(*shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.int64, device=device)
@@ -101,7 +111,9 @@ def _of_transformers(model: Any, micro_batch_size: int, sequence_length: int, de
         return {"input_ids": ids, "labels": zeros(micro_batch_size)}
     if Task.of_class(kind) is Task.CONTRASTIVE:
         return {"anchor": ids, "positive": zeros(micro_batch_size, sequence_length)}
-    return {"labels": ids, "input_ids": ids}
+    if target_length in (None, sequence_length):
+        return {"labels": ids, "input_ids": ids}
+    return {"labels": zeros(micro_batch_size, target_length), "input_ids": ids}
 
 
 def _named(inputs: Any, model: Any) -> dict[str, Any]:

@@ -140,9 +140,15 @@ def subject(request: Request) -> str:
     return f"{text} ({gib(request.gpu_memory_bytes)} GiB usable)"
 
 
+def lengths(request: Request) -> str:
+    """Returns how long a sequence is, and its target where that has a length of its own."""
+    source, target = plural(request.sequence_length, "token"), request.target_length
+    return source if target is None else f"{source} with targets of {grouped(target)}"
+
+
 def workload(request: Request, budget_bytes: int | None) -> str:
     """Returns the sequence length, the bounds of the effective batch, and the memory that may be filled."""
-    parts = [plural(request.sequence_length, "token")]
+    parts = [lengths(request)]
     if request.micro_batch_size:
         parts.append(f"micro-batch of {' or '.join(map(grouped, request.micro_batch_size))}")
     if request.global_batch_size is not None:

@@ -32,6 +32,7 @@ PHASES = ("forward", "backward", "optimizer")
 
 
 WORKLOAD = ("gpus", "nodes", "task", "outputs", "loading", "evaluation_batch_size", "batching", "mean_length")
+WORKLOAD += ("target_length",)
 """Fields of a cell that are no choice of a strategy."""
 
 

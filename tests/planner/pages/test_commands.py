@@ -24,6 +24,7 @@ CASES: tuple[dict[str, Any], ...] = (
     {"model": "llama-2-7b", "gpu": "A100-40GB", "lora_targets": "q_proj,v_proj", "lora_rank": 8, "outputs": "kept"},
     {"model": "gpt2", "gpu": "A10G", "framework": "trl", "evaluation_batch_size": 4},
     {"model": "pythia-70m", "gpu": "T4", "batching": "padded", "mean_length": 100},
+    {"model": "t5-small", "gpu": "T4", "sequence_length": 384, "target_length": 64},
     {"model": "pythia-70m", "gpu": "T4", "optimizer": ("sgd", "adafactor"), "update": "in-backward"},
 )
 
