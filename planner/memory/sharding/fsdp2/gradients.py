@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from planner.libraries.allocator import allocated
-from planner.memory.sharding.account import Unit
+from planner.memory.sharding.account import TrainedTensor, Unit
 from planner.memory.sharding.layout import Ends, MicroBatch, Turn
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.replicated import tied_gradient
@@ -105,15 +105,29 @@ class Gradients:
         If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
         """
         unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
-        last = (self.units[self.head].trained if self.tied and not i else ()) or unit.trained
-        if self.rooted and not i:  # the embedding is a unit of its own, what else the stem has belongs to the root
-            last = tuple(t for t in last if t.is_embedding)[:1] or last
-        left = allocated(last[-1].num_elements * last[-1].computed_itemsize) if last else 0
+        last = self._last(i)
+        left = allocated(last.num_elements * last.computed_itemsize) if last else 0
         reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
         updated = (share or reduced) + (reduced if share and self._replicates else 0)
         if self._updates is not None and not self._on_host:
             updated += max((self._updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
         return max(whole, left + reduced + share, left + updated)
+
+    def _last(self, i: int) -> TrainedTensor | None:
+        """Returns the last tensor of unit `i` that trains; None where there is none.
+
+        A tied embedding comes after the final norm, and before the head's bias, which has an element for each word
+        (accelerate/utils/fsdp_utils.py, `tail_modules`). Where the head belongs to the root, so does what the stem has
+        beside the embedding.
+        """
+        trained = self.units[i].trained
+        if i or not (self.tied or self.rooted):
+            return trained[-1] if trained else None
+        embedding = tuple(t for t in trained if t.is_embedding)[:1]
+        of_head = self.units[self.head].trained if self.tied else ()
+        bias = tuple(t for t in of_head if embedding and t.shape == embedding[0].shape[:1])
+        found = bias or embedding or of_head or trained
+        return found[-1] if found else None
 
     def _share(self, num_bytes: int) -> int:
         """Returns one rank's share of bytes that are divided among all ranks, rounded up."""

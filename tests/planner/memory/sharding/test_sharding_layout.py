@@ -230,9 +230,21 @@ def test_a_tied_embedding_is_gathered_with_the_head_from_the_first_moment_on() -
 
 def test_when_the_stem_is_reduced_the_gradient_that_waited_has_been_added() -> None:
     found = tied(FULL)
-    # whole gradients of 16 bytes; 512 of the head's last tensor, which a variable still refers to, and a share of 8
-    assert found.reduce(0).gradients == 10 + 512 + 8
+    # whole gradients of 16 bytes; 4,096 of the unit's last tensor, which a variable still refers to, and a share of 8
+    assert found.reduce(0).gradients == 10 + 4_096 + 8
     assert found.reduce(1).gradients == 6 + 4_096 + 8
+
+
+@pytest.mark.parametrize(("rooted", "of_others"), [(False, 4 + 2), (True, 4)])
+def test_a_tied_units_last_tensor_is_the_embedding_or_else_the_heads_bias(rooted: bool, of_others: int) -> None:
+    def reduced(stem: Unit, head: Unit) -> int:
+        found = made([stem, BLOCK, head, LOSS], FULL, 2, tied=True, rooted=rooted)
+        return int(found.reduce(0).gradients) - of_others
+
+    embedding, norm, bias = unit(100, 8, TABLE, tensor(64)), tensor(2), tensor(1_000, computed=2)
+    assert reduced(embedding, unit(60, 2, norm)) == 4_096 + 8
+    assert reduced(embedding, unit(60, 2, norm, bias)) == 2_048 + 8
+    assert reduced(unit(100, 0), unit(60, 2, norm)) == 512
 
 
 # --- while gradients are reduced ---
