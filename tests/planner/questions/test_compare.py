@@ -109,7 +109,7 @@ def test_cells_that_wrap_keep_their_line_and_results_what_they_are_of() -> None:
         Column("1 x A100-40GB-SXM", ["qlora nf4-double", "1 x 64 x 1 = 64"], True),
         Column("b", ["lora", "4"], True),
     ]
-    assert [line.plain if isinstance(line, Text) else line for line in beside(names, plans, 32)] == [
+    assert [line.plain if isinstance(line, Text) else line for line in beside(names, plans, 29)] == [
         "                    1 x",
         "          A100-40GB-SXM     b",
         "  method          qlora  lora",
