@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Unpack
 
 from hardware import GPU
+from planner.advice.one_more import one_more_of
 from planner.advice.steps import steps_from
 from planner.answers.plans import plan_of
 from planner.memory import MemoryModel, Part, Saved
@@ -38,7 +39,7 @@ def explain(
     Returns:
         Every part of the model (stem, blocks, head, loss) with the tensors that it saves: names, shapes, bytes per
         element and bytes; equal blocks are listed once. Tensors of the same name in all blocks stand together in
-        `groups`; `steps` are all single changes of its options.
+        `groups`; `steps` are all single changes of its options; `one_more` says where the micro-batch stops.
 
     Raises:
         ContradictionError: The model is planned by replays, which do not say what each block saves; `verify` lists
@@ -60,6 +61,7 @@ def explain(
         parts=listed,
         groups=tuple(_groups(listed, candidate.micro_batch_size)),
         steps=steps_from(problem, solver, candidate),
+        one_more=one_more_of(candidate, solver),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -107,10 +108,15 @@ def fit(
         raise ContradictionError(f"nothing can run: {'; '.join(found.rejected)}", "drop one of the restrictions")
     if not found.ranking and isinstance(solver.accumulation, Exactly):
         check_divisible(solver.accumulation, solver)
+    start = time.perf_counter()
     settle(found, solver, top)
+    settled = time.perf_counter()
     verification = _verified(problem, solver, found, progress) if verify else None
+    verified = time.perf_counter()
     bounded = asked["max_accumulation"] is not None or adds_nothing(problem.request.task)
     listed = Listed.of(found, solver, top, bounded=bounded)
+    # The search ends with the candidates that are listed; replays say their own time.
+    found = found._replace(seconds=found.seconds + settled - start + time.perf_counter() - verified)
     answer = answer_of(problem, solver, found, listed, settings, pareto=pareto, verification=verification)
     unwanted = several(why_not) if why_not else ()
     if not answer.plans:

@@ -1,6 +1,8 @@
 """Defines what a step saves for backward, part by part, as pydantic models that round-trip through JSON."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from hardware import MIB
 from planner.records.asked.request import Request
@@ -85,6 +87,21 @@ class Group(Record):
     num_bytes: Bytes
 
 
+class OneMore(Record):
+    """Says at which micro-batch a configuration stops, and what one more sample would take."""
+
+    largest: Annotated[int, Field(ge=0)]
+    """The largest micro-batch that fits, in samples; 0 where not one sample does."""
+    moment: str
+    """Name of the moment of the step at which a micro-batch of one sample more peaks."""
+    on_host: bool = False
+    """Whether a node's host memory is what does not suffice, and the bytes are of it."""
+    added_bytes: int
+    """Bytes that one sample more takes on top of the largest micro-batch; all that it takes where that is 0."""
+    free_bytes: int
+    """Bytes that the largest micro-batch leaves; all that may be filled where that is 0."""
+
+
 class Explanation(Displayed, Record):
     """Holds the answer of `explain`: what one configuration saves for backward, tensor by tensor."""
 
@@ -97,6 +114,8 @@ class Explanation(Displayed, Record):
     """What is saved for backward, tensors of the same name in all blocks together, the largest first."""
     steps: tuple[Step, ...] = ()
     """What each other choice of an option saves or costs, one at a time, in the order of the options."""
+    one_more: OneMore | None = None
+    """Where the micro-batch stops, and why; None in answers of versions that did not say it."""
 
     def headline(self) -> str:
         """Returns in words how much is saved."""

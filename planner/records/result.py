@@ -20,7 +20,7 @@ class Searched(Record):
     feasible: int
     """Number of strategies that fit with at least one sample per GPU."""
     seconds: float
-    """Time that the search took."""
+    """Time until the plans to list were decided, with what the allocator's model served of them; without replays."""
     engine: Engine = Engine.EXHAUSTIVE
     sampler: Sampler | None = None
     """Sampler of optuna; None for the exhaustive engine."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, RenderResult
 
 from planner.records.comparison import Compared, Comparison
 from planner.records.plan import Components
 from planner.report.parts import words
-from planner.report.parts.blocks import Wrapped, fields, free_share
+from planner.report.parts.beside import beside
+from planner.report.parts.blocks import Wrapped, free_share
 from planner.report.parts.format import gib, grouped, rounded_percent, seconds, usd
-from planner.report.parts.table import Column, fits, table_lines
+from planner.report.parts.table import Column
 from strategies import AXES
 
 _UNKNOWN = "-"
@@ -81,16 +81,8 @@ class ComparisonReport(NamedTuple):
         named = all(where in column.title for where, column in zip(cells["on"], columns, strict=True))
         differing = [name for name, values in cells.items() if len(set(values)) > 1 and not (named and name == "on")]
         names = Column("", differing, style="dim")
-        tables = [
-            names,
-            *(Column(c.title, [cells[name][i] for name in differing], True) for i, c in enumerate(columns)),
-        ]
-        if fits(tables, options.max_width):
-            heading, lines = table_lines(tables)
-            yield heading
-            yield from lines
-        else:
-            yield from self._stacked(differing)
+        shown = [Column(c.title, [cells[name][i] for name in differing], True) for i, c in enumerate(columns)]
+        yield from beside(names, shown, options.max_width)
         same = [
             f"{name.strip()} {values[0]}"
             for name, values in cells.items()
@@ -100,9 +92,3 @@ class ComparisonReport(NamedTuple):
         if not self.result.fits:
             lacking = [column.title for column in columns if not column.plan.memory.fits]
             yield Wrapped(f"does not fit: {', '.join(lacking)}", "bold red")
-
-    def _stacked(self, differing: list[str]) -> Iterator[RenderableType]:
-        """Yields plans below each other, where the terminal is too narrow for columns."""
-        for column in self.result.columns:
-            yield Text(column.title, style="bold")
-            yield from fields([(name.strip(), _LINES[name](column)) for name in differing])

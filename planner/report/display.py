@@ -19,7 +19,7 @@ from planner.records.measurement import Measurement
 from planner.records.result import EstimateResult, FitResult
 from planner.records.sweep import SweepResult
 from planner.records.verification import Verification
-from planner.report.check import CheckReport
+from planner.report.check.answer import CheckReport
 from planner.report.comparison import ComparisonReport
 from planner.report.estimate import EstimateReport
 from planner.report.explain import ExplainReport

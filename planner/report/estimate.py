@@ -35,11 +35,11 @@ class EstimateReport(NamedTuple):
         for text, style in (
             (words.subject(result.request), "bold"),
             (words.strategy(result.strategy, result.data_parallel_size), ""),
-            (self._batch(), ""),
+            (batch_text(result), ""),
         ):
             yield Wrapped(text, style, indent=0)
         yield ""
-        yield self._verdict()
+        yield Wrapped(verdict(result))
         yield Filling(result.memory, with_legend=False)
         yield from on_host(result.memory)
         yield ""
@@ -52,33 +52,6 @@ class EstimateReport(NamedTuple):
         yield from times(result.time, result.data_parallel_size)
         yield from notes(result.notes)
         yield from way_lines(result.ways)
-
-    def _batch(self) -> str:
-        result = self.result
-        sequences = "sequence" if result.global_batch_size == 1 else "sequences"
-        return (
-            f"{words.spelled_batch(words.batch_numbers(result))} {sequences} of {words.lengths(result.request)} "
-            f"per optimizer step (micro x accum x ranks = batch)"
-        )
-
-    def _verdict(self) -> Text:
-        memory = self.result.memory
-        if memory.fits:
-            return Text.assemble(
-                " " * INDENT, ("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free"
-            )
-        if memory.process_bytes <= memory.budget_bytes and memory.host is not None:
-            needed = f" into the host's memory: {of_host(memory.host)}; {of_budget(memory)} of the GPU"
-            return Text.assemble(" " * INDENT, ("does not fit", "bold red"), needed)
-        over = f"{gib_difference(memory.process_bytes, memory.budget_bytes)} too many{self._for_headroom()}"
-        return Text.assemble(" " * INDENT, ("does not fit", "bold red"), f": {of_budget(memory)}, {over}")
-
-    def _for_headroom(self) -> str:
-        """Says a headroom, in whole percent, with which a process fits that is beyond the budget alone."""
-        memory, request = self.result.memory, self.result.request
-        left = (request.gpu_memory_bytes - memory.process_bytes) * 100 // request.gpu_memory_bytes
-        on_host = memory.host is None or memory.host.fits
-        return f"; fits with --headroom {left}%" if 0 <= left < 100 * request.headroom and on_host else ""
 
     def _totals(self) -> Iterator[Text]:
         memory, headroom = self.result.memory, self.result.request.headroom
@@ -141,6 +114,35 @@ class EstimateReport(NamedTuple):
         for i in (len(present), len(rows) - 1):
             rows[i].stylize("bold")
         yield from rows
+
+
+def batch_text(result: EstimateResult) -> str:
+    """Returns the effective batch of a step of the optimizer, and the length of its sequences."""
+    sequences = "sequence" if result.global_batch_size == 1 else "sequences"
+    return (
+        f"{words.spelled_batch(words.batch_numbers(result))} {sequences} of "
+        f"{words.lengths(result.request)} per step (micro x accum x ranks)"
+    )
+
+
+def verdict(result: EstimateResult) -> Text:
+    """Returns whether a plan fits, with what it takes of the budget."""
+    memory = result.memory
+    if memory.fits:
+        return Text.assemble(("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free")
+    if memory.process_bytes <= memory.budget_bytes and memory.host is not None:
+        needed = f" into the host's memory: {of_host(memory.host)}; {of_budget(memory)} of the GPU"
+        return Text.assemble(("does not fit", "bold red"), needed)
+    over = f"{gib_difference(memory.process_bytes, memory.budget_bytes)} too many{_for_headroom(result)}"
+    return Text.assemble(("does not fit", "bold red"), f": {of_budget(memory)}, {over}")
+
+
+def _for_headroom(result: EstimateResult) -> str:
+    """Says a headroom, in whole percent, with which a process fits that is beyond the budget alone."""
+    memory, request = result.memory, result.request
+    left = (request.gpu_memory_bytes - memory.process_bytes) * 100 // request.gpu_memory_bytes
+    on_host = memory.host is None or memory.host.fits
+    return f"; fits with --headroom {left}%" if 0 <= left < 100 * request.headroom and on_host else ""
 
 
 def _on_a_larger_gpu(memory: Memory) -> Iterator[tuple[str, int, str]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from planner.records.explanation import Explanation, SavedTensor, SavingPart
+from planner.records.explanation import Explanation, OneMore, SavedTensor, SavingPart
 from planner.report.parts import words
 from planner.report.parts.blocks import Filling, Wrapped
 from planner.report.parts.format import gib, mib, plural
@@ -44,6 +44,8 @@ class ExplainReport(NamedTuple):
         peak = gib(plan.memory.allocated_bytes, 2)
         yield Wrapped(f"saved for backward in all: {gib(total, 2)} GiB; allocated at the peak: {peak} GiB")
         yield Wrapped(f"as a plan it {plan.memory.verdict}")
+        if result.one_more is not None:
+            yield Wrapped(_stop(result.one_more, size))
         if not self.saved:
             yield from self._steps()
 
@@ -109,6 +111,26 @@ class ExplainReport(NamedTuple):
             ]
         )
         yield from (heading, *lines)
+
+
+def _stop(more: OneMore, size: int) -> str:
+    """Says which micro-batch is the largest, and what keeps one more sample out.
+
+    Args:
+        more: What one more sample takes.
+        size: The micro-batch of the configuration.
+    """
+    added, free = gib(more.added_bytes, 2), gib(more.free_bytes, 2)
+    if added == free:
+        added, free = f"{more.added_bytes:,} B", f"{more.free_bytes:,} B"
+    else:
+        added, free = f"{added} GiB", f"{free} GiB"
+    of = " of a node's host memory" if more.on_host else ""
+    moment = "" if more.on_host else f" at {words.moment(more.moment)}"
+    if not more.largest:
+        return f"not one sample fits: it takes {added}{of}{moment}, and {free} may be filled"
+    stops = "the micro-batch stops at" if size == more.largest else "the largest micro-batch is"
+    return f"{stops} {more.largest:,}: one more sample takes {added} more{of}{moment}, and {free} are left"
 
 
 def _slower(relative_time: float) -> str:

@@ -51,7 +51,9 @@ def way_lines(ways: Sequence[Way], heading: str = "what would fit, by what it co
             yield from _lines(number, way)
 
 
-def first_way_lines(ways: Sequence[Way], height: Height, room: int) -> Iterator[RenderableType]:
+def first_way_lines(
+    ways: Sequence[Way], height: Height, room: int, *, commands: bool = True
+) -> Iterator[RenderableType]:
     """Yields as many ways out as a number of lines has room for, under their numbers among all.
 
     The cheapest of each kind of cost come before a second one of any kind: those of a kind are often alike.
@@ -60,6 +62,7 @@ def first_way_lines(ways: Sequence[Way], height: Height, room: int) -> Iterator[
         ways: The ways out, by what they cost.
         height: Returns how many lines something takes.
         room: Lines that there are; the first way is shown whatever it takes.
+        commands: Whether each has its command.
     """
     if not ways:
         return
@@ -69,14 +72,16 @@ def first_way_lines(ways: Sequence[Way], height: Height, room: int) -> Iterator[
     room -= _LINES_AROUND
     shown = dict(numbered[:1])
     for number, way in numbered:
-        room -= height(*_lines(number, way))
+        room -= height(*_lines(number, way, commands=commands))
         if room >= 0:
             shown[number] = way
     yield from _heading("what would fit, by what it costs")
     for number in sorted(shown):
-        yield from _lines(number, shown[number])
+        yield from _lines(number, shown[number], commands=commands)
     if len(shown) < len(ways):
-        yield Wrapped(f"{len(ways) - len(shown)} more: --notes", "dim")
+        yield Wrapped(f"{len(ways) - len(shown)} more{'' if commands else ', and the commands'}: --notes", "dim")
+    elif not commands:
+        yield Wrapped("the commands: --notes", "dim")
 
 
 def _heading(text: str) -> Iterator[RenderableType]:
@@ -84,14 +89,15 @@ def _heading(text: str) -> Iterator[RenderableType]:
     yield Text(" " * INDENT + text, style="bold")
 
 
-def _lines(number: int, way: Way) -> Iterator[RenderableType]:
+def _lines(number: int, way: Way, *, commands: bool = True) -> Iterator[RenderableType]:
     """Yields one way out: what to change, what that costs and makes, and the command."""
     yield Wrapped(way.change, prefix=Text(f"{number}. ".rjust(MARGIN)))
     indent = INDENT + MARGIN
     if said := "; ".join(_said(way)):
         yield Wrapped(said, "dim", indent=indent)
-    command = way.command or " ".join(f"--{name} {value}" for name, value in way.options.items())
-    yield Command(command, indent)
+    if commands:
+        command = way.command or " ".join(f"--{name} {value}" for name, value in way.options.items())
+        yield Command(command, indent)
 
 
 def step_lines(way: Way, *, brief: bool = False) -> Iterator[RenderableType]:

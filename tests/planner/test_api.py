@@ -1,6 +1,9 @@
 """`fit` and `estimate` as pipelines call them."""
 
 import json
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,6 +82,27 @@ def test_the_best_plan_of_each_method_is_given_even_outside_the_top() -> None:
 def test_rejected_and_feasible_strategies_add_up() -> None:
     result = fit("llama-7b", gpu="A100-40GB")
     assert result.searched.feasible + result.rejected["does not fit into memory"] == result.searched.strategies
+
+
+def test_the_time_of_a_search_has_what_the_allocator_serves_and_not_what_is_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clock goes on by 100 s where candidates are settled, and by 10,000 s where one is replayed."""
+    module, now = sys.modules["planner.api.fit"], [0.0]
+
+    def takes(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any, **options: Any) -> Any:
+            now[0] += seconds
+            return function(*args, **options)
+
+        return called
+
+    monkeypatch.setattr(module, "settle", takes(100, module.settle))
+    monkeypatch.setattr(module.Listed, "of", takes(200, module.Listed.of))
+    monkeypatch.setattr(module, "_verified", takes(10_000, lambda *_: None))
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    asked = {"gpu": "L4", "sequence_length": 64, "allocator": "native", "finetuning": "lora"}
+    assert fit("pythia-70m", verify=True, **asked).searched.seconds == 300
 
 
 @pytest.mark.parametrize("options", [{"gpu": "T4"}, {"gpu": "RTX-3090", "gpus": 2, "finetuning": "qlora"}], ids=str)

@@ -68,6 +68,7 @@ _MACHINE, _CHANGES = "Machine", "Changes"
 )
 @option("--force", is_flag=True, section=_CHANGES, help="Overwrite files.")
 @option("--launch", type=WHOLE_NUMBER, metavar="N", help="Which run of a script that launches several, from 1.")
+@option("--notes", is_flag=True, help="Show the whole account, every setting with its place, all diffs and notes.")
 @option("--each", is_flag=True, help="Take each FILE for a run of its own, and print a line for it.")
 @json_option
 @click.pass_context
@@ -79,6 +80,7 @@ def check(
     change: int,
     force: bool,
     each: bool,
+    notes: bool,
     as_json: bool,
     **arguments: Any,
 ) -> None:
@@ -93,7 +95,7 @@ def check(
     its batch larger or its step faster. --fix writes one of them as a new file.
 
     Exits with 1 when the run does not fit on the GPU, and with 2 when it is refused: it does something that the planner
-    has no word for. What was read is printed all the same.
+    has no word for. What was read is printed all the same, with --notes.
     """
     from planner.checking.check import check as read
     from planner.checking.fix import fix
@@ -116,9 +118,9 @@ def check(
     if as_json:
         print_record(result)
     else:
-        from planner.report.check import CheckReport
+        from planner.report.check.answer import CheckReport
 
-        print_report(CheckReport(result))
+        print_report(CheckReport(result, notes))
     ctx.exit(_code(result, arguments))
 
 

@@ -42,7 +42,8 @@ def explain(
     standard input. Techniques take one choice each.
 
     Shown are the peak by category, the largest groups of tensors that are saved for backward, with shape and formula,
-    and one step along each axis: what a single other choice saves of the process's memory, and how long a token takes.
+    where the micro-batch stops and why, and one step along each axis: what a single other choice saves of the process's
+    memory, and how long a token takes.
     """
     from planner.api.explain import explain as explained
 

@@ -15,7 +15,7 @@ from planner.report.fit.picked import LEAST, of_front, picked
 from planner.report.fit.ranking import ranking
 from planner.report.fit.to_run import speed, takes, to_run
 from planner.report.parts import words
-from planner.report.parts.blocks import Wrapped, notes
+from planner.report.parts.blocks import Wrapped, height, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
 from planner.report.ways import first_way_lines, step_lines, way_lines
@@ -53,11 +53,11 @@ class FitReport(NamedTuple):
             return
         last = list(self._last(options.max_width))
         for more in self._more():
-            room = LINES - _height(console, *head, *more, *last) - 1  # and what was searched
+            room = LINES - height(console, *head, *more, *last) - 1  # and what was searched
             table = self._fitting(console, options.max_width, room, 1 if more else LEAST)
-            if self.full or _height(console, *table) <= room:
+            if self.full or height(console, *table) <= room:
                 break
-        told = list(self._told(console, room - _height(console, *table)))
+        told = list(self._told(console, room - height(console, *table)))
         yield from (*head, *table, *self._searched(len(result.notes) - len(told)))
         yield from notes(result.notes if self.full else told, spaced=self.full)
         yield from (*more, *last)
@@ -73,7 +73,7 @@ class FitReport(NamedTuple):
         ways = self.result.shortfall.ways if self.result.shortfall is not None else ()
         if self.full:
             return way_lines(ways)
-        return first_way_lines(ways, partial(_height, console), LINES)
+        return first_way_lines(ways, partial(height, console), LINES)
 
     def _short(self) -> Iterator[RenderableType]:
         from planner.report.fit.shortfall import shortfall_lines  # only where nothing fits
@@ -109,7 +109,7 @@ class FitReport(NamedTuple):
     def _fitting(self, console: Console, width: int, room: int, least: int = LEAST) -> list[RenderableType]:
         """Returns the table, cut to the number of lines as far as possible, with a few of the best plans at least."""
         table = list(self._table(width, room - 1, least))
-        if (over := _height(console, *table) - room) > 0:  # a caption of several lines
+        if (over := height(console, *table) - room) > 0:  # a caption of several lines
             table = list(self._table(width, room - 1 - over, least))
         return table
 
@@ -185,7 +185,7 @@ class FitReport(NamedTuple):
     def _told(self, console: Console, room: int) -> Iterator[str]:
         """Yields the notes on the plan to run for which there are lines left."""
         for text in self.result.plan_notes or self.result.notes:
-            room -= _height(console, *notes((text,), spaced=False))
+            room -= height(console, *notes((text,), spaced=False))
             if room < 0:
                 return
             yield text
@@ -208,8 +208,3 @@ class FitReport(NamedTuple):
 def _ordered(shown: Sequence[Plan]) -> str:
     """Returns words on the order, where plans that put more at risk come behind others, however good they are."""
     return ", those with less at risk first" if len({len(plan.risks) for plan in shown}) > 1 else ""
-
-
-def _height(console: Console, *parts: RenderableType) -> int:
-    """Returns the lines that parts take below each other."""
-    return sum(len(console.render_lines(part, pad=False)) for part in parts)

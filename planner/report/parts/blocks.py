@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from planner.records.plan import HostMemory, Memory
@@ -48,6 +48,11 @@ def notes(texts: Iterable[str], *, spaced: bool = True) -> Iterator[Wrapped | st
         if i == 0 and spaced:
             yield ""
         yield Wrapped(text, prefix=Text("note: ", "bold"))
+
+
+def height(console: Console, *parts: RenderableType) -> int:
+    """Returns the lines that parts take below each other."""
+    return sum(len(console.render_lines(part, pad=False)) for part in parts)
 
 
 def fields(pairs: Sequence[tuple[str, str]]) -> Iterator[Wrapped]:

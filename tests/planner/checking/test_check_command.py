@@ -64,6 +64,38 @@ def test_the_report_fits_the_terminal_and_names_places(
     assert "qlora.yaml:3" in words
 
 
+WIDE = TRL + "per_device_train_batch_size: 16\nmax_length: 2048\ngradient_checkpointing: false\n"
+
+
+@pytest.mark.parametrize("gpu", ["RTX-3060", "H100"])
+def test_the_verdict_what_decides_it_and_the_way_out_stand_on_one_screen_and_the_rest_behind_notes(
+    gpu: str, tmp_path: Path
+) -> None:
+    (file,) = written(tmp_path, sft=WIDE)
+    on = (file, "--gpu", gpu, "--gpus", "1")
+    brief, full = run(*on).stdout, run(*on, "--notes").stdout
+    assert len(brief.splitlines()) <= 40
+    over = gpu == "RTX-3060"
+    assert ("does not fit: " in brief, "decided by" in brief) == (over, over)
+    assert "changes" in brief
+    assert ("moments of a step" in brief, "moments of a step" in full) == (False, True)
+    assert (brief.count("@@ -"), full.count("@@ -") > 1) == (1, True)
+    said = json.loads(run(*on, "--json").stdout)["reading"]
+    assert all(word.replace("_", "-") in full for word in said)
+
+
+def test_beside_changes_that_make_it_fit_the_ways_out_are_other_machines(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, sft=WIDE)
+    on = (file, "--gpu", "RTX-3060", "--gpus", "1")
+    changes, ways = "smallest changes that make it fit", "what would fit, by what it costs"
+    assert (changes in run(*on).stdout, ways in run(*on).stdout) == (True, False)
+    costs = {way["cost"] for way in json.loads(run(*on, "--json").stdout)["plan"]["ways"]}
+    told = run(*on, "--notes").stdout
+    assert "more money" in costs
+    assert len(costs) > 1
+    assert [cost for cost in costs if f"{cost}: " in told] == ["more money"]
+
+
 def test_an_argument_that_is_no_file_is_named() -> None:
     result = run("missing=x.yaml")
     assert result.exit_code == 2

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.text import Text
 
 from planner import Comparison, PlanFileError, RequestError, compare, estimate, fit
 from planner.cli import main
+from planner.report.parts.beside import beside
+from planner.report.parts.table import Column
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +85,35 @@ def test_the_command_plans_what_it_lays_side_by_side_and_says_by_its_code_what_d
     result = CliRunner().invoke(main, ["compare", *arguments])
     assert result.exit_code == code
     assert said in result.stdout
+
+
+FOUR = ("compare", "gpt2", "--gpu", "A100-40GB,H100,L4,RTX-4090", "--finetuning", "lora")
+
+
+@pytest.mark.parametrize(("columns", "tables"), [(120, 1), (80, 1), (60, 2), (40, 4)])
+def test_plans_stand_beside_each_other_in_as_few_tables_as_words_stand_whole_in(
+    columns: int, tables: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = CliRunner().invoke(main, FOUR).stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    speeds = [line.split()[1:] for line in lines if line.startswith("  tokens/s")]
+    assert [len(speed) for speed in speeds] == [4 // tables] * tables
+    plans = [fit("gpt2", gpu=name, finetuning="lora").recommended for name in FOUR[3].split(",")]
+    assert [number for speed in speeds for number in speed] == [f"{p.time.tokens_per_second:,.0f}" for p in plans]
+
+
+def test_cells_that_wrap_keep_their_line_and_results_what_they_are_of() -> None:
+    names = Column("", ["method", "batch"])
+    plans = [
+        Column("1 x A100-40GB-SXM", ["qlora nf4-double", "1 x 64 x 1 = 64"], True),
+        Column("b", ["lora", "4"], True),
+    ]
+    assert [line.plain if isinstance(line, Text) else line for line in beside(names, plans, 29)] == [
+        "                    1 x",
+        "          A100-40GB-SXM     b",
+        "  method          qlora  lora",
+        "             nf4-double",
+        "  batch      1 x 64 x 1     4",
+        "                   = 64",
+    ]

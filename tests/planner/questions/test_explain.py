@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from planner import ContradictionError, Explanation, explain
 from planner.cli import main
 from planner.models import registry_models
+from planner.records.plan import Memory
 
 SETUPS: tuple[dict[str, Any], ...] = (
     {},
@@ -87,6 +88,51 @@ def test_a_block_saves_what_autograd_saves_of_the_real_one(tmp_path: Path) -> No
     (part,) = [part for part in answer.parts if part.part == "block"]
     assert part.bytes_per_sample == sum(saved.values())
     assert out is not None
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_host"),
+    [
+        ({"model": "llama-2-7b", "gpu": "A100-40GB", "finetuning": "lora", "checkpointing": "full"}, False),
+        ({"model": "gpt2", "gpu": "T4", "allocator": "native"}, False),
+        ({"model": "gpt2", "gpu": "H100", "checkpointing": "offload", "host_memory": "3GB"}, True),
+    ],
+    ids=str,
+)
+def test_where_the_micro_batch_stops_one_more_sample_takes_more_than_is_left(
+    asked: dict[str, Any], on_host: bool
+) -> None:
+    more = explain(**asked).one_more
+    assert more is not None
+    assert more.largest > 0
+
+    def memory(size: int) -> Memory:
+        return explain(**asked, micro_batch_size=size).plan.memory
+
+    last, beyond = memory(more.largest), memory(more.largest + 1)
+    assert (last.fits, beyond.fits, more.moment, more.on_host) == (True, False, beyond.moment, on_host)
+    if on_host:
+        assert last.host is not None
+        assert beyond.host is not None
+        assert last.host.budget_bytes is not None
+        taken = beyond.host.node_bytes - last.host.node_bytes, last.host.budget_bytes - last.host.node_bytes
+    else:
+        taken = beyond.process_bytes - last.process_bytes, last.budget_bytes - last.process_bytes
+    assert (more.added_bytes, more.free_bytes) == taken
+    assert more.added_bytes > more.free_bytes
+
+
+def test_the_command_says_why_the_micro_batch_stops() -> None:
+    asked = "explain llama-2-7b --gpu A100-40GB --finetuning lora --checkpointing full --micro-batch-size"
+
+    def told(size: int) -> str:
+        return " ".join(CliRunner().invoke(main, [*asked.split(), str(size)]).stdout.split())
+
+    why = "one more sample takes 1.35 GiB more at start of backward, and 0.93 GiB are left"
+    assert f"the micro-batch stops at 17: {why}" in told(17)
+    assert f"the largest micro-batch is 17: {why}" in told(4)
+    none = CliRunner().invoke(main, ["explain", "llama-2-70b", "--gpu", "T4"]).stdout
+    assert "not one sample fits: it takes 1,089.26 GiB at block backward, and 13.84 GiB" in none
 
 
 def test_the_answer_round_trips_and_the_command_prints_it() -> None:

@@ -10,16 +10,23 @@ from planner.records.check import Change, CheckResult
 from planner.report.parts.blocks import Wrapped
 from planner.report.parts.format import gib, seconds
 
+FITS = "fits"
+"""Purpose of the changes that make a run fit."""
 _TITLES = {
-    "fits": "smallest changes that make it fit",
+    FITS: "smallest changes that make it fit",
     "larger batch": "changes for a larger batch",
     "faster step": "changes for a faster step",
 }
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
-def change_lines(result: CheckResult) -> Iterator[Wrapped | str]:
-    """Yields the changes by their purpose, each with its rank."""
+def change_lines(result: CheckResult, *, full: bool = False) -> Iterator[Wrapped | str]:
+    """Yields the changes by their purpose, each with its rank.
+
+    Args:
+        result: The answer.
+        full: Whether every change has its diff, and not the first one alone.
+    """
     purpose = ""
     for rank, change in enumerate(result.changes, start=1):
         if change.purpose != purpose:
@@ -27,10 +34,13 @@ def change_lines(result: CheckResult) -> Iterator[Wrapped | str]:
             yield ""
             yield Wrapped(_TITLES[purpose], "bold", indent=0)
         yield Wrapped(_numbers(change), prefix=f"{rank}. ")
-        for line in change.diff.splitlines():
-            yield Wrapped(Text(line, _STYLES.get(line[:1], "dim")), indent=5)
-        if change.arguments:
-            yield Wrapped(Text(f"arguments: {change.arguments}", "green"), indent=5)
+        if full or rank == 1:
+            for line in change.diff.splitlines():
+                yield Wrapped(Text(line, _STYLES.get(line[:1], "dim")), indent=5)
+            if change.arguments:
+                yield Wrapped(Text(f"arguments: {change.arguments}", "green"), indent=5)
+    if len(result.changes) > 1 and not full:
+        yield Wrapped("more diffs: --notes", "dim")
 
 
 def _numbers(change: Change) -> str:
