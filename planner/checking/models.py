@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hardware.errors import PlannerError, UnknownNameError
+import os
+
+from hardware.errors import PlannerError
 from planner.models import Foreign, Model
 from planner.models.names.closest import closest_model
 from planner.models.trusted import UntrustedError, named_in
@@ -13,7 +15,7 @@ from strategies import Attention
 
 
 def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
-    """Returns the model, and a note if it is known under another owner's name.
+    """Returns the model, and a note if it is known under another owner's name, or by the name of a folder elsewhere.
 
     Raises:
         PlannerError: Nothing names a model, or nobody knows it.
@@ -28,15 +30,26 @@ def model_of(reading: Reading, run: Run) -> tuple[Model | Foreign, list[str]]:
     except UntrustedError as error:
         key = said.place.key if said.place else "model_name_or_path"
         raise PlannerError(error.message, f"-- {key}=llama-3-8b, or another of `planner models`") from None
-    except UnknownNameError as error:
-        owner, slash, bare = name.rpartition("/")
-        if not slash or owner.startswith((".", "/", "~")) or "-" not in bare:
-            raise _unknown(error, reading) from None
+    except PlannerError as error:
+        if os.path.lexists(name):
+            raise
+        bare = _bare(name)
         try:
-            found = named_in(file, bare, None)
+            found = named_in(file, bare, None) if "-" in bare else None
         except PlannerError:
+            found = None
+        if found is None:
             raise _unknown(error, reading) from None
         return found, [f"{name} is taken for {found.hf or found.name}, whose name it has"]
+
+
+def _bare(name: str) -> str:
+    """Returns the model's own name in an id or a path; the Hub's cache and ModelScope's write it in their own ways."""
+    parts = name.replace("\\", "/").rstrip("/").split("/")
+    cached = next((part for part in reversed(parts) if part.startswith("models--")), None)
+    if cached is not None:  # huggingface_hub, file_download.py: models--owner--name/snapshots/revision
+        return cached.rpartition("--")[2]
+    return parts[-1].replace("___", ".") if len(parts) > 1 else ""  # modelscope, hub/snapshot_download.py: no dots
 
 
 def say_attention(reading: Reading, model: Model | Foreign) -> None:
@@ -48,7 +61,7 @@ def say_attention(reading: Reading, model: Model | Foreign) -> None:
         reading.say("attention", Attention.EAGER, said.place, f"transformers runs {model.name} without SDPA")
 
 
-def _unknown(error: UnknownNameError, reading: Reading) -> PlannerError:
+def _unknown(error: PlannerError, reading: Reading) -> PlannerError:
     said = reading.said["model"]
     key = said.place.key if said.place else "model_name_or_path"
     near = closest_model(str(said.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +36,8 @@ class Reader(NamedTuple):
         read: Says what the keys mean.
         framework: The framework's name as a choice of the planner's.
         spelling: How its files say settings.
+        scripts: Expression that finds the names of scripts, of no known program, which take its keys as flags; None if
+            there are none. Another script's flags may have the same names and other meanings.
         root: Key below which the recipe lies in the file of a job; empty if there is no such file.
         interpolates: Whether `${other.key}` stands for the value of another key.
     """
@@ -47,6 +50,7 @@ class Reader(NamedTuple):
     read: Callable[[Keys, Run], None]
     framework: Framework = Framework.TRANSFORMERS
     spelling: Spelling = Spelling()
+    scripts: str | None = None
     root: str = ""
     interpolates: bool = False
 
@@ -55,8 +59,8 @@ class Reader(NamedTuple):
         return not self.signs.isdisjoint(data) or self.is_below_root(data)
 
     def is_of_script(self, script: str) -> bool:
-        """Returns whether a script's arguments may be of the program: TRL's keys are those of many scripts."""
-        return self.framework is not Framework.TRL or "sft" in script.lower()
+        """Returns whether the arguments of a script of no known program may be of this one."""
+        return self.scripts is not None and re.search(self.scripts, script.lower()) is not None
 
     def is_below_root(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of a job whose recipe is of the program."""

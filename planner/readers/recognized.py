@@ -27,6 +27,11 @@ def reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
             return reader
     if source.script and MODEL in source.data and not TRAINS.isdisjoint(source.data):
         return readers[-1]
+    if source.script:
+        raise UnknownFileError(
+            f"{source.file}: {source.script} is of no framework that is read, and nothing says what its flags mean",
+            "planner estimate plans what its code says; read are flags of transformers' Trainer, --model_name_or_path",
+        )
     names = ", ".join(dict.fromkeys(reader.name for reader in readers))
     signs = {sign for reader in readers for sign in reader.signs}
     meant = [(key, *near) for key in source.data if (near := misspelt(str(key), signs))]

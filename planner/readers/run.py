@@ -5,7 +5,6 @@ A file that another names is read only if it is a JSON file on this machine; not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from planner.readers.documents.source import (
     read_source,
     said_in_arguments,
 )
+from planner.readers.own_arguments import refuse_own
 from planner.readers.reader import Reader, Role
 from planner.readers.recognized import MODEL, reader_of, reader_of_arguments
 
-_OWN = re.compile("lora|peft|adapter|quant|bits|freeze|prompt|reward|ref_|parallel|chunk|pack")
-"""What arguments of a user's own script have in their names that change what trains, or how."""
+_LENGTHS = ("max_length", "model_max_length", "cutoff_len")
+"""Keys that say how long sequences are, of which each program that takes a script's flags has one."""
 
 
 class Run:
@@ -118,10 +118,10 @@ class Run:
         keys = Keys(source, reader.table, self.reading)
         reader.read(keys, self)
         keys.sort_the_rest()
-        unknown = [place for place in self.reading.unknown if source.script and _OWN.search(place.key.lower())]
-        if unknown:
-            names = ", ".join(place.key for place in unknown)
-            self.reading.refuse(f"what {source.script} makes of {names}", unknown[0])
+        if source.script:
+            length = next((key for key in _LENGTHS if key in reader.table.decides), _LENGTHS[0])
+            batch = (reader.spelling.numbers.get("micro_batch_size") or ("per_device_train_batch_size",))[0]
+            refuse_own(self.reading, source.script, self.reading.unknown, length, batch)
 
     def _override(self, role: Role) -> None:
         """Gives a file those values of the command line whose keys its program knows."""

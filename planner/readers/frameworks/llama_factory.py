@@ -188,7 +188,7 @@ def _read_checkpointing(keys: Keys) -> None:
 
 def _read_kernels(keys: Keys, stage: str) -> None:
     reading = keys.reading
-    name, place = keys.word("flash_attn") or "auto", keys.place("flash_attn")
+    name, place = (keys.word("flash_attn") or "auto").lower(), keys.place("flash_attn")
     if name in _ATTENTIONS:
         reading.say("attention", _ATTENTIONS[name], place, LEFT_TO_TRANSFORMERS if name == "auto" else "")
     else:
@@ -201,5 +201,13 @@ def _read_kernels(keys: Keys, stage: str) -> None:
 
 _SIGNS = words("finetuning_type stage cutoff_len template lora_target quantization_bit enable_liger_kernel")
 READER = Reader(
-    "llama-factory", _SOURCE, Role.RECIPE, TABLE, _SIGNS, read, Framework.LLAMA_FACTORY, spelling=LLAMA_FACTORY
+    "llama-factory",
+    _SOURCE,
+    Role.RECIPE,
+    TABLE,
+    _SIGNS,
+    read,
+    Framework.LLAMA_FACTORY,
+    spelling=LLAMA_FACTORY,
+    scripts="^train(_bash)?$",  # src/train.py, until 0.7 src/train_bash.py
 )

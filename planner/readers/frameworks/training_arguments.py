@@ -154,6 +154,7 @@ SCRIPT = Reader(
     words("block_size validation_split_percentage train_file keep_linebreaks"),
     read,
     spelling=TRAINER,
+    scripts="",
 )
 ARGUMENTS = SCRIPT._replace(
     signs=words("per_device_train_batch_size optim gradient_checkpointing gradient_accumulation_steps logging_steps")

@@ -214,5 +214,13 @@ def _read_loss(keys: Keys, old: bool, source: str) -> None:
 
 
 READER = Reader(
-    "trl", "TRL 1.16", Role.RECIPE, TABLE, frozenset({"model_name_or_path"}), read, Framework.TRL, spelling=TRL
+    "trl",
+    "TRL 1.16",
+    Role.RECIPE,
+    TABLE,
+    frozenset({"model_name_or_path"}),
+    read,
+    Framework.TRL,
+    spelling=TRL,
+    scripts="sft",
 )

@@ -13,6 +13,7 @@ _REFERENCE = re.compile(
     r"\$(?:\((?P<arithmetic>\([^()]*(?:\([^()]*\)[^()]*)*\))\)|\(\s*expr\s+(?P<expr>[^()]*)\)|\((?P<command>[^()]*)\)"
     r"|\{(?P<braced>[A-Za-z_]\w*|\d)(?P<all>\[@\]|\[\*\])?(?::?[-=](?P<otherwise>[^{}]*))?\}|(?P<bare>[A-Za-z_]\w*|\d|@|\*))"
 )
+_SPLIT = re.compile(r"(?:\$\{[^{}]*\}|\S)+")
 _LONGEST = 20_000
 """Most characters of a word: variables of variables would multiply it."""
 
@@ -40,7 +41,8 @@ def expanded(pieces: list[Piece], line: int, known: dict[str, list[str]]) -> lis
                 texts[-1] += _filled(piece.text, known)
         elif piece.quote != "(":
             filled = _filled(piece.text, known)
-            parts = filled.split() if "$" in piece.text and "${" not in filled else [filled]
+            # what stays open, `${a command}`, is one word with its spaces
+            parts = [each[0] for each in _SPLIT.finditer(filled)] if "$" in piece.text else [filled]
             texts[-1] += parts[0] if parts else ""
             texts += parts[1:]
     return [Word(text[:_LONGEST], line) for text in texts if text or begun]

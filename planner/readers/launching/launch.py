@@ -34,7 +34,10 @@ _MODULES = {
     "swift.cli.pt": "ms-swift",
     "swift.cli.rlhf": "ms-swift",
     "llamafactory.launcher": "llama-factory",
+    "open_instruct.finetune": "open-instruct",
 }
+_SCRIPTS = {"llamafactory/launcher.py": "llama-factory", "open_instruct/finetune.py": "open-instruct"}
+"""Ends of the paths of scripts that are of one program, whose names are those of others' as well."""
 _SHOWN = 90
 """Characters of a command that are shown."""
 _TASKS = ("dpo", "grpo", "kto", "orpo", "cpo", "reward", "rloo", "ppo", "gkd", "rm")
@@ -94,7 +97,7 @@ def _launch_of(command: Command) -> Launch | None:
     if not words:
         return None
     script = words[0].text
-    program = _MODULES.get(script, "") or ("llama-factory" if script.endswith("llamafactory/launcher.py") else "")
+    program = _MODULES.get(script, "") or next((of for path, of in _SCRIPTS.items() if script.endswith(path)), "")
     task = _task(PurePath(script).stem)
     name = "" if program else PurePath(script).stem
     return Launch(line, launcher, options, program, task, words[1:], command.environment, name)

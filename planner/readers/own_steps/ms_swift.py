@@ -9,6 +9,7 @@ from __future__ import annotations
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.source import Table, words
 from planner.readers.frameworks import deepspeed
+from planner.readers.own_steps import ms_swift_2
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.spelling.spelling import Spelling
@@ -60,6 +61,7 @@ _BUILT_IN = {
 TABLE = Table(
     decides={
         "model": "model",
+        "model_type": "model",
         **dict.fromkeys(_TUNERS, "finetuning"),
         "torch_dtype": "precision",
         "bf16": "precision",
@@ -86,6 +88,8 @@ TABLE = Table(
         "rlhf_type": "task",
         "loss_scale": "loss",
         "target_regex": "lora_targets",
+        "tuner_backend": "finetuning",
+        **ms_swift_2.RENAMED,
     },
     no_word={
         **TRAINER_NO_WORD,
@@ -99,7 +103,6 @@ TABLE = Table(
         "enable_channel_loss": "losses of tokens by their channel",
         "lora_dtype": "adapters in another dtype",
         "optimizer": "an optimizer of ms-swift's own",
-        "tuner_backend": "adapters of another library",
         "use_dora": "DoRA as ms-swift configures it",
         "modules_to_save": "modules that train beside the adapters",
         "target_parameters": "adapters on parameters instead of linear layers",
@@ -116,8 +119,9 @@ TABLE = Table(
     },
     left_out={**TRAINER_LEFT_OUT, "router_aux_loss_coef": "the router's auxiliary loss"},
     idle=TRAINER_IDLE
+    | ms_swift_2.IDLE
     | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
-            dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf model_type template lazy_tokenize
+            dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf template lazy_tokenize
             streaming truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
             add_non_thinking_prefix cached_dataset"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
@@ -126,20 +130,23 @@ TABLE = Table(
 
 def read(keys: Keys, run: Run) -> None:
     """Says what a run of ms-swift does."""
-    reading = keys.reading
-    reading.say("model", keys.word("model"), keys.place("model"))
+    reading, old = keys.reading, ms_swift_2.is_old(keys)
+    models = ("model", "model_id_or_path", *(("model_type",) if old else ()))
+    reading.say("model", keys.word(*models), keys.place(*models))
     task = keys.word("rlhf_type") or "sft"
     reading.say("task", task, keys.place("rlhf_type"))
     if task != "sft":
         reading.refuse(f"{task}: not the next-token loss of one sequence a sample", keys.place("rlhf_type"))
-    _read_finetuning(keys)
+    _read_finetuning(keys, old)
     _read_engine(keys, run)
-    dtype, place = keys.word("torch_dtype"), keys.place("torch_dtype")
+    dtype, place = keys.word("torch_dtype", "dtype"), keys.place("torch_dtype", "dtype")
+    dtype = None if dtype == "AUTO" else ms_swift_2.DTYPES.get(dtype or "", dtype)
     half = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16", None: "bf16"}.get(dtype)
     stored = "fp32" if dtype == "float32" else half or "bf16"
     read_precision(reading, half, place, stored=stored, why="" if place else f"{_SOURCE}: as the checkpoint is")
     read_adapter_dtypes(reading, AdapterDtype.FP32, UnquantizedDtype.BF16, "PEFT's fp32 adapters")
-    micro = keys.say_whole("micro_batch_size", "per_device_train_batch_size", otherwise=1, why=_SOURCE)
+    rows = ("per_device_train_batch_size", "batch_size")
+    micro = keys.say_whole("micro_batch_size", *rows, otherwise=1, why=_SOURCE)
     if keys.entry("gradient_accumulation_steps") or run.ranks:
         steps = -(-16 // max(1, micro) // (run.ranks or 1))
         keys.say_whole(
@@ -147,6 +154,8 @@ def read(keys: Keys, run: Run) -> None:
         )
     if keys.entry("max_length"):
         reading.say("sequence_length", keys.whole("max_length"), keys.place("max_length"))
+    elif old:
+        reading.say("sequence_length", 2048, why=f"{ms_swift_2.VERSION}, argument.py")
     packs = keys.flag("packing") or keys.flag("padding_free")
     reading.say("batching", Batching.PACKED if packs else Batching.PADDED, keys.place("packing", "padding_free"))
     read_optimizer(keys, "optim", program="Trainer")
@@ -160,7 +169,9 @@ def read(keys: Keys, run: Run) -> None:
     if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
         reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
     name = keys.word("attn_impl") or ""
-    if not name:
+    if not name and keys.flag("use_flash_attn"):
+        reading.say("attention", Attention.FLASH_2, keys.place("use_flash_attn"))
+    elif not name:
         reading.say("attention", Attention.SDPA, why=LEFT_TO_TRANSFORMERS)
     elif name in _ATTENTIONS:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
@@ -179,7 +190,7 @@ def _read_losses(keys: Keys) -> None:
         keys.reading.refuse(f"losses of tokens that are weighed by {scale}", place)
 
 
-def _read_finetuning(keys: Keys) -> None:
+def _read_finetuning(keys: Keys, old: bool) -> None:
     reading, place, name = keys.reading, keys.place(*_TUNERS), keys.word(*_TUNERS) or "lora"
     if name == "full":
         reading.say("finetuning", Finetuning.FULL, place)
@@ -188,27 +199,34 @@ def _read_finetuning(keys: Keys) -> None:
         reading.refuse(f"the tuner {name}", place)
         return
     reading.say("finetuning", Finetuning.LORA, place, "" if place else _SOURCE)
-    bits, method = keys.whole("quant_bits"), (keys.word("quant_method") or "").lower()
+    if (backend := keys.word("tuner_backend") or "peft") != "peft":
+        reading.refuse(f"adapters of {backend}", keys.place("tuner_backend"))
+    sizes = ("quant_bits", "quantization_bit")
+    bits, method = keys.whole(*sizes), (keys.word("quant_method") or ("bnb" if old else "")).lower()
     if bits and method == "bnb" and bits in (4, 8):
-        reading.say("finetuning", Finetuning.QLORA, keys.place("quant_bits"))
+        reading.say("finetuning", Finetuning.QLORA, keys.place(*sizes))
         double = keys.flag("bnb_4bit_use_double_quant", otherwise=True)
         four = Quantization.NF4_DOUBLE if double else Quantization.NF4
-        reading.say("quantization", four if bits == 4 else Quantization.INT8, keys.place("quant_bits"))
+        reading.say("quantization", four if bits == 4 else Quantization.INT8, keys.place(*sizes))
         if (kind := keys.word("bnb_4bit_quant_type") or "nf4") != "nf4" and bits == 4:
             reading.refuse(f"a base in {kind}", keys.place("bnb_4bit_quant_type"))
-    elif bits or method:
-        reading.refuse(f"a base in {bits} bits by {method}", keys.place("quant_bits", "quant_method"))
+    elif bits or (method and not old):
+        reading.refuse(f"a base in {bits} bits by {method}", keys.place(*sizes, "quant_method"))
     keys.say_whole("lora_rank", "lora_rank", otherwise=8, why=_SOURCE)
     keys.say_whole("lora_alpha", "lora_alpha", otherwise=32, why=_SOURCE)
-    keys.say_share("lora_dropout", "lora_dropout", otherwise=0.05, why=_SOURCE)
+    keys.say_share("lora_dropout", "lora_dropout", "lora_dropout_p", otherwise=0.05, why=_SOURCE)
+    targets = ("target_modules", "lora_target_modules")
     if (expression := keys.word("target_regex")) is not None:
         say_pattern(reading, expression, keys.place("target_regex"))
-    elif not read_targets(keys, "target_modules", everything=("all-linear",)):
+    elif old and (keys.names(*targets) or ("DEFAULT",)) in ms_swift_2.DEFAULT:
+        reading.say("lora_targets", ms_swift_2.QKV, keys.place(*targets), f"{ms_swift_2.VERSION}, utils/model.py")
+    elif not read_targets(keys, *targets, everything=("all-linear", "ALL")):
         reading.say("lora_targets", "all-linear", why=_SOURCE)
 
 
 def _read_engine(keys: Keys, run: Run) -> None:
     reading, name, place = keys.reading, keys.word("deepspeed"), keys.place("deepspeed")
+    name = ms_swift_2.ENGINES.get(name or "", name)
     if name is not None:
         if name not in _BUILT_IN:
             run.refer(name, place)
@@ -238,4 +256,4 @@ _SPELLING = Spelling(
     },
 )
 _SIGNS = frozenset({*_TUNERS, "split_dataset_ratio"})
-READER = Reader("ms-swift", _VERSION, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING)
+READER = Reader("ms-swift", _VERSION, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING, scripts="^(llm_)?sft$|^pt$")

@@ -138,10 +138,83 @@ def test_a_flag_with_a_mapping_and_one_that_is_off(tmp_path: Path) -> None:
         (f"accelerate launch scripts/grpo.py {SFT}", "grpo: not the next-token loss of one sequence a sample"),
         ("megatron sft --model Qwen/Qwen2.5-7B", "Megatron's engine, with parallelism of its own"),
         (f"torchrun train.py {SFT} --lora_enable True --lora_r 8", "what train makes of lora_enable, lora_r"),
+        # LoRA of a script that calls its rank `rank`: github.com/mesolitica/malaya, session/qwen2.5/72b-lora-128.sh
+        (f"torchrun -m train {SFT} --rank 128", "what train makes of rank"),
+        (
+            f"deepspeed finetune.py {SFT} --use_lora True --q_lora True",  # github.com/QwenLM/Qwen, finetune
+            "what finetune makes of use_lora, q_lora",
+        ),
+        (
+            "torchrun x.py --model_name_or_path Qwen/Qwen2.5-0.5B --max_steps 9 --train_bs 8 --max_len 4096",
+            "what x makes of max_len: -- max_length=N says it",
+        ),
+        (
+            "torchrun x.py --model_name_or_path Qwen/Qwen2.5-0.5B --max_steps 9 --train_bs 8 --max_len 4096",
+            "what x makes of train_bs: -- per_device_train_batch_size=N says it",
+        ),
     ],
 )
 def test_what_a_command_does_otherwise_is_refused_by_name(script: str, what: str, tmp_path: Path) -> None:
     assert what in [remark.what for remark in read(f"{script}\n", tmp_path).refused]
+
+
+def test_what_is_said_beside_a_scripts_own_length_and_batch_is_taken(tmp_path: Path) -> None:
+    script = "torchrun x.py --model_name_or_path Qwen/Qwen2.5-0.5B --max_steps 9 --bs 8 --max_len 4096"
+    result = read(script, tmp_path, overrides=["max_length=64", "per_device_train_batch_size=2"])
+    assert not result.refused
+    assert said(result, "sequence_length", "micro_batch_size") == [64, 2]
+
+
+def test_prompts_and_batches_of_evaluation_are_no_technique(tmp_path: Path) -> None:
+    """A script's `--prompt_type` says how texts look: github.com/yyDing1/ScaleQuest, query_sft/run_deepseek.sh."""
+    script = "torchrun --nproc_per_node 1 train.py --model_name_or_path Qwen/Qwen2.5-0.5B --max_steps 9"
+    assert not read(f"{script} --prompt_type x --eval_bsz 4 --data_length 1000", tmp_path).refused
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        # github.com/tloen/alpaca-lora, finetune.py: int8 LoRA, whose arguments are partly named as keys of axolotl
+        "python finetune.py --base_model llama-1-7b --batch_size 128 --micro_batch_size 4 --cutoff_len 512 --lora_r 8",
+        "python train_lora.py --base_model llama-1-7b --use_lora --adapter_name dora --micro_batch_size 2",
+    ],
+)
+def test_flags_of_another_program_are_not_those_of_one_that_is_read(script: str, tmp_path: Path) -> None:
+    with pytest.raises(PlannerError, match="is of no framework that is read"):
+        read(script, tmp_path)
+
+
+def test_open_instruct_is_known_by_its_path(tmp_path: Path) -> None:
+    script = "torchrun --nproc_per_node 1 {} --model_name_or_path Qwen/Qwen2.5-0.5B --use_lora --max_seq_length 128"
+    assert said(read(script.format("open_instruct/finetune.py"), tmp_path), "finetuning", "lora_rank") == ["lora", 64]
+    other = read(script.format("finetune.py") + " --max_steps 9", tmp_path)
+    assert [remark.what for remark in other.refused] == ["what finetune makes of use_lora"]
+
+
+def test_a_variable_with_an_open_one_in_it_is_split(tmp_path: Path) -> None:
+    """Launchers' arguments stand in one variable, with a count that only a run says: QwenLM/Qwen, finetune_ds.sh."""
+    script = 'N=$(count gpus)\nARGS="\n  --nproc_per_node $N --nnodes 2\n"\ntorchrun $ARGS sft.py ' + SFT
+    result = read(script, tmp_path)
+    assert said(result, "model", "micro_batch_size") == ["Qwen/Qwen2.5-0.5B", 2]
+
+
+@pytest.mark.parametrize(
+    ("path", "hub"),
+    [
+        ("/data/hf-models/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("/mnt/modelscope_hub/qwen/Qwen2___5-7B", "Qwen/Qwen2.5-7B"),
+        ("../c/models--Qwen--Qwen2.5-7B-Instruct/snapshots/a09a35458c70", "Qwen/Qwen2.5-7B-Instruct"),
+    ],
+)
+def test_a_folder_on_another_machine_is_the_model_of_its_name(path: str, hub: str, tmp_path: Path) -> None:
+    result = read(f"trl sft --model_name_or_path {path} --max_length 512\n", tmp_path, gpu="H100")
+    assert not result.refused
+    assert f"{path} is taken for {hub}, whose name it has" in result.notes
+
+
+def test_a_folder_of_no_known_name_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    result = read("trl sft --model_name_or_path /data/mine-8b --max_length 512\n", tmp_path, gpu="H100")
+    assert "-- model_name_or_path=PATH with its config.json says it" in result.refused[0].what
 
 
 def test_what_the_environment_would_say_is_refused(tmp_path: Path) -> None:

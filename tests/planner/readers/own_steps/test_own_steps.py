@@ -204,3 +204,27 @@ def test_ms_swift_checkpoints_reentrantly_unless_by_ddp(gpus: int, checkpointing
 def test_open_instructs_dpo_is_known_by_its_epochs(tmp_path: Path) -> None:
     (refused,) = read(tmp_path, OPEN_INSTRUCT + "num_epochs: 3\n").refused
     assert refused.what == "dpo: pairs, whose script alone has num_epochs"
+
+
+def test_names_of_ms_swift_2_are_read(tmp_path: Path) -> None:
+    """Flags of github.com/ligw1998/PRIV-QA, code/finetune_recover.sh, and of an example of ms-swift 2."""
+    script = tmp_path / "run.sh"
+    script.write_text(
+        "NPROC_PER_NODE=3 swift sft --model_type qwen2-1_5b-instruct --model_id_or_path /m/Qwen2-1___5B-Instruct"
+        " --sft_type full --tuner_backend peft --dtype AUTO --batch_size 4 --use_flash_attn true"
+        " --deepspeed default-zero3\n"
+    )
+    result = check(script, gpu="A100-80GB", changes=False)
+    assert not result.refused
+    said = {word: setting.value for word, setting in result.reading.items()}
+    assert (said["micro_batch_size"], said["sequence_length"]) == (4, 2048)
+    assert (said["attention"], said["sharding"]) == ("flash-attention-2", "full_shard")
+    script.write_text(
+        "swift sft --model_type qwen2-7b-instruct --sft_type lora --quantization_bit 4 --lora_dropout_p 0.1\n"
+        "swift sft --model_type qwen2-7b-instruct --sft_type lora --lora_target_modules ALL --tuner_backend swift\n"
+    )
+    first, second = (check(script, launch=number, gpu="A100-80GB", changes=False) for number in (1, 2))
+    said = {word: setting.value for word, setting in first.reading.items()}
+    assert (said["quantization"], said["lora_targets"]) == ("nf4-double", ["q_proj", "k_proj", "v_proj"])
+    assert said["lora_dropout"] == 0.1
+    assert [remark.what for remark in second.refused] == ["adapters of swift"]
