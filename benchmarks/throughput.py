@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, groupby
 from operator import attrgetter
 
-from published.sets import bench
+from published.sets import bench, fms
 from published.throughput.left_out import left_out
 from published.throughput.speed import Speed, ask
 from published.throughput.step_times import Timed, timed
@@ -34,10 +34,10 @@ def main() -> None:
     parser.add_argument("--left-out", action="store_true", help="predict each source by constants of the others")
     options = parser.parse_args()
     if options.left_out:
-        speeds = left_out([ask(run) for run in [*timed(), *bench.timed()]])
+        speeds = left_out([ask(run) for run in [*timed(), *bench.timed(), *fms.timed()]])
         print("\n".join(table(sorted(speeds, key=attrgetter("run.source")))))
         return
-    for name, runs in {"Step times": timed(), bench.SOURCE: bench.timed()}.items():
+    for name, runs in {"Step times": timed(), bench.SOURCE: bench.timed(), fms.SOURCE: fms.timed()}.items():
         if options.rows is not None:
             runs = [run for run in runs if options.rows in f"{run.source} {run.name}"]
         speeds = sorted((ask(run).speed() for run in runs), key=attrgetter("run.source"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from published.libraries.kernels import MEGATRON, with_megatron
+from published.libraries.kernels import IMPLEMENTATIONS
 from published.throughput.step_times import Timed
 
 from hardware import Cluster, Link, load_catalog
@@ -14,6 +14,13 @@ from planner.memory.tracing.implementations import TODAY
 from planner.problem.resolve import resolve_one
 from planner.time import Rates, StepTime, seconds_between, step_time
 from strategies import Strategy
+
+WORKLOAD = ("gpus", "nodes", "sequence_length", "task")
+"""Arguments of a request that are no technique."""
+SLOW_LAUNCH = 46e-6
+"""Seconds in which a slow host launches a kernel: LoRA of Llama-3.1-8B at 512 tokens on one GPU takes 0.25 s for 5,538
+of them in LLMFineTuningBench, whose jobs have two processors for each GPU (github.com/IBM/ado at 1c62218,
+sfttrainer/actuators.py, `number_cpus`)."""
 
 
 class Speed(NamedTuple):
@@ -54,8 +61,11 @@ class Asked(NamedTuple):
     def speed(self) -> Speed:
         """Returns what the planner says with the rates of this moment."""
         rates, request = Rates.of(self.cluster, self.strategy, self.run.kernel), self.run.request
+        if self.run.slow_host:
+            rates = rates._replace(launch=SLOW_LAUNCH)
         size, steps = request["micro_batch_size"], request["gradient_accumulation_steps"]
         time = step_time(self.work, self.again, self.traffic, rates, size, steps)
+        time = time._replace(total=time.total + self.run.idle, launch=time.launch + self.run.idle)
         return Speed(self.run, time, seconds_between(time, measured=self.cluster.gpu.sustained.measured))
 
 
@@ -71,11 +81,11 @@ def ask(run: Timed) -> Asked:
         share = run.network // axes.get("gpus", 1)
         kind = "roce" if run.rdma else "ethernet"
         gpu = gpu.model_copy(update={"network_link": Link(kind=kind, bytes_per_second=share)})
-    workload = {name: axes.pop(name) for name in ("gpus", "nodes", "sequence_length") if name in axes}
+    workload = {name: axes.pop(name) for name in WORKLOAD if name in axes}
     problem, _, candidate = resolve_one(run.model, gpu, None, axes, workload, size, steps)
     strategy, memory = candidate.strategy, problem.memory
-    if run.kernel == MEGATRON and isinstance(memory, MemoryModel):
-        memory = memory.by(with_megatron(TODAY))
+    if run.kernel in IMPLEMENTATIONS and isinstance(memory, MemoryModel):
+        memory = memory.by(IMPLEMENTATIONS[run.kernel](TODAY))
     work, traffic = memory.work(strategy), memory.traffic(strategy)
     work = work._replace(kernels=work.kernels + run.launched)
     if run.waits:
@@ -83,4 +93,6 @@ def ask(run: Timed) -> Asked:
     if run.hooked and isinstance(memory, MemoryModel):
         modules = hooked_modules(memory.units(memory.setting(strategy), strategy.sharding))
         traffic = traffic._replace(modules=modules, lockstep=True)
+    if run.replicated_adapters:
+        traffic = traffic._replace(units=len(memory.units(memory.setting(strategy), strategy.sharding)))
     return Asked(run, problem.cluster, strategy, work, memory.recomputation(strategy), traffic)

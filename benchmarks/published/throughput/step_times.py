@@ -39,6 +39,9 @@ class Timed(NamedTuple):
         link: Bytes per second of a GPU's PCIe slot where it is not the catalog's, or None.
         launched: Kernels of a micro-batch that the run's library launched and today's does not.
         waits: Whether experts of the run's library are a loop, in which the host waits for the GPU.
+        slow_host: Whether the host launches kernels as slowly as `published.throughput.speed.SLOW_LAUNCH` says.
+        idle: Seconds of each step in which the run's loop lets the GPU wait for the host.
+        replicated_adapters: Whether FSDP1 leaves adapters alone, which then are no units.
         hooked: Whether DeepSpeed's ZeRO-3 has hooks around the modules of a run on one GPU, which shards nothing.
     """
 
@@ -55,6 +58,9 @@ class Timed(NamedTuple):
     hooked: bool = False
     launched: int = 0
     waits: bool = False
+    slow_host: bool = False
+    idle: float = 0.0
+    replicated_adapters: bool = False
 
     @property
     def tokens(self) -> int:
