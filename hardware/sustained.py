@@ -5,7 +5,7 @@ the one that `NEAREST` names, which `Sustained.measured` says.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Kernels = Mapping[str, tuple[float, float]]
 """Shares of the peak in half precision that attention's kernels reach, forward and backward; causal attention is
@@ -61,6 +61,17 @@ _CDNA4_ATTENTION: Kernels = {
 }
 
 
+_TURING_ATTENTION: Kernels = {
+    # 8.5 and 7.1 of a T4's 65 TFLOP/s in fitcheck-llm's step times with the memory-efficient kernel, which is the only
+    # one, at 1,024 to 4,096 tokens.
+    "flash-2": (0.13, 0.11),
+    "efficient": (0.13, 0.11),
+}
+ATTENTION_FP32 = 0.5
+"""Share of the rate of products in fp32 that fused attention in fp32 reaches: the memory-efficient kernel is the only
+one, whose rate in half precision is half of that of products (0.36 and 0.72 of an A100)."""
+
+
 class Sustained(NamedTuple):
     """Shares of the peak rates that are reached."""
 
@@ -83,6 +94,10 @@ class Sustained(NamedTuple):
     0.125 s for 4,500 of them at 1.8 B, 0.150 s for 6,000 at 7 B, 0.200 s for 7,500 at 14 B (github.com/QwenLM/Qwen)."""
     measured: bool = True
     """Whether step times bear the shares out; not where single products and kernels are all that is known."""
+    fp32: float | None = None
+    """Of the peak in fp32 by matrix products without TF32; None: the same as in half precision."""
+    fp32_flops_per_joule: float | None = None
+    """FLOPs of such products per joule, where the power limit of boards decides; None: it does not."""
 
 
 PCIE_BY_HOST = 0.27
@@ -102,21 +117,32 @@ attained" over "max-achievable FLOPs", ROCm/rocm-blogs, discussion 600), and on 
 Llama-2-70B's (ROCm/TransformerEngine, issue 73, `torch.matmul`), where the best does 668.4 (ml-engineering)."""
 
 BY_CAPABILITY: dict[str, Sustained] = {
-    # Products: SimuMax's median; memory: SimuMax's 0.81 of cross-entropy.
-    "8.0": Sustained(0.72, 0.72, 0.81, _AMPERE_ATTENTION),
-    # Boards with 70 to 300 W: 62 TFLOP/s of an RTX A5000 (230 W) in fsdp_qlora's step times. GeForce, whose units sum
+    # As 8.6, with the power that T4's step times bear out. fp32: an RTX 2080 Ti does 12.8 of 13.4 TFLOP/s (DATA, issue
+    # 115).
+    "7.5": Sustained(0.96, 0.96, 0.81, _TURING_ATTENTION, 0.27e12, fp32=0.95),
+    # Products: SimuMax's median; memory: SimuMax's 0.81 of cross-entropy. fp32: 16.6 of 19.5 TFLOP/s on an A100 PCIe
+    # (DATA, issue 108); a V100 reaches 14.2 of 15.7 (issue 140).
+    "8.0": Sustained(0.72, 0.72, 0.81, _AMPERE_ATTENTION, fp32=0.85),
+    # Boards with 70 to 300 W: what the four in `BY_BOARD` that were measured do per joule. GeForce, whose units sum
     # in fp32 at half of the others' rate, is bound by them at any shape as Ada's are, and reaches their share: in the
     # best shape an RTX 3090 does 75.5 to 76.7 of 71 TFLOP/s (zzc0721/torch-performance-test-data 9d82827, database.md).
-    "8.6": Sustained(0.96, 0.96, 0.81, _GEFORCE_ATTENTION, 0.27e12),
+    # fp32: half of the units take turns with integers; an RTX 3080 Ti does 23.9 of 34.1 TFLOP/s (DATA, issue 132).
+    # Boards are bound by their power: an A40 with 300 W does 23.2, an RTX A4000 with 140 W 10.6 (issues 185 and 97).
+    "8.6": Sustained(0.96, 0.96, 0.81, _GEFORCE_ATTENTION, 0.39e12, fp32=0.70, fp32_flops_per_joule=0.077e12),
     # RTX 4090: 158.6 of 165 TFLOP/s in the best shape (mli/transformers-benchmarks, issue 4). L40S (350 W): 180 TFLOP/s
-    # in LLMFineTuningBench's step times. PCIe: by way of the host's memory, as virtual machines do.
-    "8.9": Sustained(0.96, 0.80, 0.81, _GEFORCE_ATTENTION, 0.51e12, pcie=PCIE_BY_HOST),
+    # in LLMFineTuningBench's step times. PCIe: by way of the host's memory, as virtual machines do. fp32: an RTX 4090
+    # does 52.6 of 82.6 TFLOP/s, an L4 with 72 W 11.4 of 30.3 (DATA, issues 78 and 120).
+    "8.9": Sustained(
+        0.96, 0.80, 0.81, _GEFORCE_ATTENTION, 0.51e12, pcie=PCIE_BY_HOST, fp32=0.64, fp32_flops_per_joule=0.158e12
+    ),
     # Products: llm-foundry's and fms-fsdp's step times; best shape 0.80 (MAMF), "H100 matmuls are power limited"
     # (thonking.ai). Power: 475 TFLOP/s at 500 W (torchtitan), 330 at 350 W (LLMFineTuningBench). fp8: MAMF's 0.71 by
     # the same ratio. NVLink: copies 380 of 450 GB/s (github.com/NVIDIA/nccl, issue 1264).
-    "9.0": Sustained(0.56, 0.50, 0.81, _HOPPER_ATTENTION, 0.95e12, 0.84, launch=RECENT_LAUNCH),
+    # fp32: 51.1 of 66.9 TFLOP/s on an H100 SXM (DATA, issue 79).
+    "9.0": Sustained(0.56, 0.50, 0.81, _HOPPER_ATTENTION, 0.95e12, 0.84, launch=RECENT_LAUNCH, fp32=0.76),
     # Products: median of SimuMax's 514 shapes; memory 0.67; NVLink: all-gathers 0.67 of 900 GB/s.
-    "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67, launch=RECENT_LAUNCH),
+    # fp32: 66.2 of 75 TFLOP/s in the best shape (DATA, database.md).
+    "10.0": Sustained(0.48, 0.46, 0.67, _BLACKWELL_ATTENTION, None, 0.67, launch=RECENT_LAUNCH, fp32=0.88),
     # Products: mean of fp16 and bf16 at 4,096 to 10,240 on an MI210, 123 of 181 TFLOP/s
     # (zzc0721/torch-performance-test-data, issue 195).
     "gfx90a": Sustained(0.68, 0.68, 0.81, _CDNA3_ATTENTION, None, 0.70, measured=False),
@@ -126,14 +152,30 @@ BY_CAPABILITY: dict[str, Sustained] = {
     "gaudi2": Sustained(0.97 * BEST_TO_MEDIAN, 0.79, 0.81, _AMPERE_ATTENTION, measured=False),
     "gaudi3": Sustained(0.68 * BEST_TO_MEDIAN, 0.58, 0.81, _AMPERE_ATTENTION, measured=False),
 }
-BY_BOARD = {
-    # Means of fp16 and bf16 at 4,096 to 10,240 (zzc0721/torch-performance-test-data, issues 120 and 185): 55.1 TFLOP/s
-    # at 72 W, 114.9 at 300 W. A board that its power keeps at half of its clock runs at a lower voltage.
-    "L4": 0.765e12,
-    "A40": 0.383e12,
+BY_BOARD: dict[str, dict[str, Any]] = {
+    # Means of fp16 and bf16 at 4,096 to 10,240 (DATA, issues 120, 185, 97, 72, 162 and 160): 55.1 TFLOP/s at 72 W,
+    # 114.9 at 300 W, 58.0 at 140 W, 28.3 at 70 W, 397 and 349 at 600 W. A board that its power keeps at half of its
+    # clock runs at a lower voltage.
+    "L4": {"flops_per_joule": 0.765e12},
+    "A40": {"flops_per_joule": 0.383e12},
+    # 62 TFLOP/s at 230 W in fsdp_qlora's step times, and in Lambda's of BERT.
+    "RTX-A5000": {"flops_per_joule": 0.27e12},
+    "RTX-A4000": {"flops_per_joule": 0.414e12},
+    "RTX-A2000-6GB": {"flops_per_joule": 0.404e12},
+    "RTX-A2000-12GB": {"flops_per_joule": 0.404e12},
+    "RTX-PRO-6000-Server": {"flops_per_joule": 0.66e12},
+    "RTX-PRO-6000-Blackwell": {"flops_per_joule": 0.58e12},
+    # The A40's chip and power, whose best shapes are as fast: 120 and 123 TFLOP/s (DATA, issue 46), 119 and 122. A
+    # layer of BERT-large trains at 70 TFLOP/s (mli/transformers-benchmarks 3370b2b, README.md), as this rate gives.
+    "RTX-A6000": {"flops_per_joule": 0.383e12},
+    # fp32: 4.2 and 4.4 TFLOP/s at 70 W in the best shape (DATA, database.md).
+    "T4": {"fp32_flops_per_joule": 0.061e12},
 }
-"""FLOPs of products per joule of boards that were measured themselves, by their names in the catalog."""
-NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "7.5": "8.6", "gfx908": "gfx90a"}
+"""Rates of boards that were measured themselves, by their names in the catalog.
+
+DATA is github.com/zzc0721/torch-performance-test-data, which collects square products by `torch.matmul`.
+"""
+NEAREST = {"10.3": "10.0", "12.0": "8.9", "12.1": "8.9", "gfx908": "gfx90a"}
 """Capability whose shares another one takes; all others take those of an A100."""
 
 PCIE_PAIR = 0.65
@@ -157,5 +199,5 @@ def sustained(capability: str, board: str = "") -> Sustained:
     """
     if capability in BY_CAPABILITY:
         found = BY_CAPABILITY[capability]
-        return found._replace(flops_per_joule=BY_BOARD.get(board, found.flops_per_joule))
-    return BY_CAPABILITY[NEAREST.get(capability, "8.0")]._replace(measured=False)
+        return found._replace(**BY_BOARD.get(board, {}))
+    return BY_CAPABILITY[NEAREST.get(capability, "8.0")]._replace(measured=False, **BY_BOARD.get(board, {}))

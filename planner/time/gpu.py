@@ -39,6 +39,7 @@ def gpu_seconds(work: Work, rates: Rates, micro_batch_size: int) -> GpuSeconds:
         + work.fp8_flops_per_sample / rates.fp8_flops
         + work.attention_forward / rates.attention_forward
         + work.attention_backward / rates.attention_backward
+        + work.attention_fp32 / rates.attention_fp32
     )
     moved = micro_batch_size * (work.bytes_per_sample + work.written_per_sample)
     copies = micro_batch_size * work.host_bytes_per_sample / rates.host_link_bytes

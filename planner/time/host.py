@@ -5,13 +5,15 @@ from __future__ import annotations
 from planner.memory import Traffic, Work
 from planner.time.rates import Rates
 
-UNIT_SECONDS = 3.6e-3
-"""Seconds for each unit of FSDP, whose hooks gather, free and reduce it in forward and backward. The 163 units of Llama
-3.1 8B with adapters take 0.60 s of the 0.89 s of a micro-batch of 512 tokens (LLMFineTuningBench)."""
-MODULE_SECONDS = 1.0e-3
-"""Seconds for each module with DeepSpeed's hooks of ZeRO-3. Qwen's micro-batches of 256 tokens take 0.26 s with 219
+UNIT_LAUNCHES = 78
+"""Launches' worth of Python for each unit of FSDP, whose hooks gather, free and reduce it in forward and backward. The
+163 units of Llama 3.1 8B with adapters take 0.60 s of the 0.89 s of a micro-batch of 512 tokens, 3.6 ms each, on hosts
+that take 46 us to launch a kernel (LLMFineTuningBench). On hosts with more processors it is 2.1 ms, as the steps of
+fms-acceleration say."""
+MODULE_LAUNCHES = 37
+"""The same for each module with DeepSpeed's hooks of ZeRO-3. Qwen's micro-batches of 256 tokens take 0.26 s with 219
 modules, 0.50 s with 291 and 2.2 s with 1,523 (github.com/QwenLM/Qwen, README): 0.85, 1.2 and 0.95 ms beside what is
-launched and computed."""
+launched and computed, on hosts that take 27 us for a launch."""
 ATTENTION_KERNELS, ATTENTION_SECONDS = 0.63, 0.26
 """Shares of a block's kernels, and of its seconds on the GPU, up to the residual behind attention. Of the 38 kernels
 that a block of Llama launches in forward, 24 are there: the norm's 8, 4 products, 10 for rotary embeddings, attention
@@ -34,7 +36,7 @@ def busy_seconds(gpu: float, work: Work, traffic: Traffic, rates: Rates) -> floa
         traffic: What the rank exchanges.
         rates: What a rank can do per second.
     """
-    hooks = traffic.units * UNIT_SECONDS + traffic.modules * MODULE_SECONDS
+    hooks = (traffic.units * UNIT_LAUNCHES + traffic.modules * MODULE_LAUNCHES) * rates.launch
     launching = work.kernels * rates.launch
     if not traffic.lockstep:
         return max(gpu, hooks + launching)

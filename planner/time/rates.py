@@ -4,8 +4,8 @@ import math
 from functools import cache
 from typing import NamedTuple
 
-from hardware import Cluster, Sustained
-from hardware.sustained import HOST_LINK, NETWORK, NETWORK_BY_TCP, PCIE_BY_HOST, PCIE_PAIR
+from hardware import GPU, Cluster, Sustained
+from hardware.sustained import ATTENTION_FP32, HOST_LINK, NETWORK, NETWORK_BY_TCP, PCIE_BY_HOST, PCIE_PAIR
 from strategies import Attention, Strategy
 
 HOST_MEMORY_BYTES_PER_SECOND = 409_600_000_000
@@ -25,6 +25,8 @@ class Rates(NamedTuple):
     attention_forward: float
     """FLOP/s of fused attention in half precision."""
     attention_backward: float
+    attention_fp32: float
+    """FLOP/s of fused attention in fp32, forward and backward."""
     bytes: float
     """Bytes per second of GPU memory."""
     node_link_bytes: float
@@ -64,14 +66,16 @@ def of_cluster(cluster: Cluster, dtype: str, kernel: str) -> Rates:
     half = peak.of(dtype) if dtype in ("fp16", "bf16") else None  # type: ignore[arg-type]
     fp32 = (peak.tf32 if dtype == "tf32" else None) or peak.fp32
     power = (share.flops_per_joule or math.inf) * (gpu.power_watts or math.inf)
-    half_flops = min((half or fp32) * share.products, power)
+    single_flops = _single_flops(gpu, share, tf32=dtype == "tf32")
+    half_flops = min(half * share.products, power) if half else single_flops
     forward, backward = share.attention.get(kernel) or share.attention["flash-2"]
     return Rates(
         half_flops,
-        min(fp32 * share.products, power),
+        single_flops,
         peak.fp8 * share.fp8 if peak.fp8 else half_flops,  # the energy of such a product is not known: no limit
         min((half or fp32) * forward, power),
         min((half or fp32) * backward, power),
+        single_flops * ATTENTION_FP32,
         gpu.memory_bandwidth_bytes_per_second * share.memory,
         *_links(cluster, share),
         gpu.host_link.bytes_per_second * HOST_LINK,
@@ -80,9 +84,20 @@ def of_cluster(cluster: Cluster, dtype: str, kernel: str) -> Rates:
     )
 
 
+def _single_flops(gpu: GPU, share: Sustained, *, tf32: bool) -> float:
+    """Returns FLOP/s of products in fp32, in TF32 where it is allowed and the GPU has it."""
+    watts = gpu.power_watts or math.inf
+    if tf32 and gpu.peak_flops.tf32:
+        return min(gpu.peak_flops.tf32 * share.products, (share.flops_per_joule or math.inf) * watts)
+    peak = gpu.peak_flops.fp32 * (share.products if share.fp32 is None else share.fp32)
+    return min(peak, (share.fp32_flops_per_joule or math.inf) * watts)
+
+
 def _kernel(attention: Attention, cluster: Cluster) -> str:
     if attention is Attention.SDPA and cluster.gpu.prefers_cudnn_attention:
         return "cudnn"
+    if attention is Attention.SDPA and not cluster.gpu.supports_flash_attention:
+        return "efficient"
     # FlexAttention has no measured rate; it is taken for flash-2.
     return {Attention.FLASH_3: "flash-3", Attention.SDPA_EFFICIENT: "efficient"}.get(attention, "flash-2")
 

@@ -31,4 +31,4 @@ def model_flops_utilization(
 
 def _flops(work: Work) -> int:
     products = work.half_flops_per_sample + work.fp32_flops_per_sample + work.fp8_flops_per_sample
-    return products + work.attention_forward + work.attention_backward
+    return products + work.attention_forward + work.attention_backward + work.attention_fp32

@@ -5,6 +5,7 @@ They are the Triton kernels of fms-acceleration's plug-in, and the softmax of Me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from planner.memory.attention.fused import Form
@@ -17,6 +18,8 @@ from strategies import Kernels
 
 MEGATRON = "megatron-fused-softmax"
 """Name in step_times.yaml of Megatron-LM's unfused attention with its fused softmax."""
+FOAK = "foak"
+"""Name of the kernels of fms-acceleration's plug-in."""
 
 
 class Foak(LigerLayers):
@@ -90,3 +93,7 @@ class Megatron(Layers):
 def with_megatron(today: Implementations) -> Implementations:
     """Returns implementations in which eager attention means Megatron-LM's."""
     return today._replace(within_blocks={**today.within_blocks, Kernels.EAGER: Megatron})
+
+
+IMPLEMENTATIONS: dict[str, Callable[[Implementations], Implementations]] = {MEGATRON: with_megatron, FOAK: with_foak}
+"""What computes a run in place of today's implementations, by the name of its kernels."""

@@ -91,6 +91,7 @@ def _timed(row: dict[str, str]) -> Timed:
         rdma=_has_rdma(row),
         launched=loop if row["method"] != "gptq-lora" else 0,  # today's quantized experts are a loop, too
         waits=loop > 0,
+        slow_host=row["number_nodes"] == "1",  # those of several nodes are whole ones, with all their processors
     )
 
 

@@ -9,10 +9,12 @@ import yaml
 from published.data_files import DATA
 from published.libraries import then
 from published.libraries.contexts import Contexts, of_other_ranks
+from published.libraries.kernels import FOAK
 from published.libraries.losses import loss_of
 from published.libraries.wrapping import Wraps
 from published.run import Engine, Run, Term
 from published.sets.requests import FSDP1
+from published.throughput.step_times import Timed
 
 from planner.models import find_model
 
@@ -59,6 +61,31 @@ def runs() -> list[Run]:
     """Returns all runs, in the file's order."""
     data = yaml.safe_load(FILE.read_text())
     return [run_of(row, data["versions"][row["id"].split("/")[0]]) for row in data["rows"]]
+
+
+def timed() -> list[Timed]:
+    """Returns the runs with their speed, in the file's order."""
+    data = yaml.load(FILE.read_text(), Loader=yaml.CSafeLoader)
+    rows = [row for row in data["rows"] if "tokens_per_second_per_gpu" in row]
+    return [_timed(row, data["versions"][row["id"].split("/")[0]]) for row in rows]
+
+
+def _timed(row: dict[str, Any], versions: dict[str, str]) -> Timed:
+    run = run_of(row, versions)
+    loop = then.expert_kernels(find_model(run.model).architecture)
+    quantized = row.get("quantization", "none") != "none"
+    return Timed(
+        source=f"{SOURCE}, {'FSDP1' if row['num_gpus'] > 1 else 'one GPU'}",
+        name=run.name,
+        model=run.shape,
+        request={"gradient_accumulation_steps": 1, **run.request} | ({"kernels": "liger"} if run.foak else {}),
+        tokens_per_second=row["tokens_per_second_per_gpu"],
+        machine=(row["model"], "A100", row["num_gpus"]),
+        kernel=FOAK if run.foak else "",
+        launched=0 if quantized else loop,
+        waits=loop > 0,
+        replicated_adapters="fused-lora" in row.get("kernels", []) and row["num_gpus"] > 1,
+    )
 
 
 def run_of(row: dict[str, Any], versions: dict[str, str]) -> Run:

@@ -87,7 +87,7 @@ def fused(
     def backward(gradient: Storage) -> None:
         tape = f.tape
         if itemsize == FP32:
-            f.multiply(itemsize, flops * 5 // 2)  # five products, where forward has two
+            tape.cost.attention_fp32 += flops * 5 // 2  # five products, where forward has two
         else:
             tape.cost.attention_backward += flops * 5 // 2
         gradients = [tape.storage(0, size) for _, size in sizes]

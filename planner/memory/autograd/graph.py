@@ -129,7 +129,7 @@ class Graph:
         """
         storages, runs = self.made.of(operation, sizes)
         if runs and itemsize == FP32:
-            self.multiply(itemsize, flops)
+            self.tape.cost.attention_fp32 += flops
         elif runs:
             self.tape.cost.attention_forward += flops
         return storages

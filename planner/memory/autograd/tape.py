@@ -84,6 +84,7 @@ class Tape(Marking):
             yield
         finally:
             cost.fixed_bytes += self.cost.fixed_bytes + self.cost.bytes_per_sample
+            cost.launched += self.cost.launched
             self.cost, self.meter.once = cost, False
 
     def save(self, tensor: Tensor) -> Storage | None:
@@ -111,7 +112,8 @@ class Tape(Marking):
             *(of[MATMUL_HALF], of[MATMUL_FP32], of[MATMUL_FP8]),
             *(cost.bytes_per_sample + cost.read_per_sample, cost.fixed_bytes),
             *(cost.written_per_sample, cost.written_fixed),
-            *(cost.attention_forward, cost.attention_backward, self.meter.allocations),
+            *(cost.attention_forward, cost.attention_backward, self.meter.allocations + cost.launched),
+            cost.attention_fp32,
         )
 
     def keep(self, tensor: Tensor) -> None:

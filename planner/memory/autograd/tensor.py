@@ -68,9 +68,11 @@ class Cost:
     __slots__ = (
         "attention_backward",
         "attention_forward",
+        "attention_fp32",
         "bytes_per_sample",
         "fixed_bytes",
         "flops_per_sample",
+        "launched",
         "read_per_sample",
         "written_fixed",
         "written_per_sample",
@@ -81,6 +83,10 @@ class Cost:
         self.bytes_per_sample = self.fixed_bytes = 0
         self.attention_forward = self.attention_backward = 0
         """FLOPs per sample of fused attention in half precision; half of the scores where they are causal."""
+        self.attention_fp32 = 0
+        """FLOPs per sample of fused attention in fp32, forward and backward, likewise."""
+        self.launched = 0
+        """Launches' worth of what the host does beside launching a kernel for each tensor that is allocated."""
         self.read_per_sample = 0
         """Bytes that narrow products read, for which they wait."""
         self.written_per_sample = self.written_fixed = 0

@@ -24,6 +24,8 @@ class Work(NamedTuple):
     attention_backward: int = 0
     kernels: int = 0
     """Kernels that the host launches."""
+    attention_fp32: int = 0
+    """FLOPs per sample of fused attention in fp32, forward and backward."""
 
     @classmethod
     def of(cls, done: tuple[int, ...]) -> "Work":

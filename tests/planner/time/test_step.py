@@ -9,7 +9,7 @@ from planner.records.plan import Record, Shares
 from planner.time import Rates, seconds_between, step_time
 from planner.time.collectives import HOP_SECONDS, OVERLAP, OVERLAP_OF_FSDP1
 from planner.time.gpu import gpu_seconds
-from planner.time.host import ATTENTION_KERNELS, ATTENTION_SECONDS, MODULE_SECONDS, UNIT_SECONDS
+from planner.time.host import ATTENTION_KERNELS, ATTENTION_SECONDS, MODULE_LAUNCHES, UNIT_LAUNCHES
 from planner.time.step import StepTime
 
 RATES = Rates(
@@ -18,6 +18,7 @@ RATES = Rates(
     fp8_flops=400.0,
     attention_forward=50.0,
     attention_backward=40.0,
+    attention_fp32=5.0,
     bytes=1_000.0,
     node_link_bytes=500.0,
     network_bytes=50.0,
@@ -59,8 +60,8 @@ def test_kernels_run_one_after_the_other(work: Work, products: float, memory_bou
         (Traffic(Moved(within_node=500, between_peers=50)), 3.0 + OVERLAP * 2.0),  # on a stream of its own
         (Traffic(with_host=40), 3.0 + OVERLAP * 2.0),
         (Traffic(waited_for=Moved(within_node=500)), 4.0),
-        (Traffic(units=1000), 1000 * UNIT_SECONDS),
-        (Traffic(modules=5000), 5000 * MODULE_SECONDS),
+        (Traffic(units=3000), 3000 * UNIT_LAUNCHES * RATES.launch),
+        (Traffic(modules=9000), 9000 * MODULE_LAUNCHES * RATES.launch),
     ],
     ids=str,
 )
@@ -104,8 +105,8 @@ def test_nothing_slows_the_gpu_down_while_it_waits_for_the_host() -> None:
 
 
 def test_in_lockstep_the_host_is_hidden_only_behind_what_the_gpu_computes_meanwhile() -> None:
-    free, lockstep = Traffic(units=500), Traffic(units=500, lockstep=True)
-    hooks = 500 * UNIT_SECONDS
+    free, lockstep = Traffic(units=1500), Traffic(units=1500, lockstep=True)
+    hooks = 1500 * UNIT_LAUNCHES * RATES.launch
     assert step_time(WORK, Work(), free, RATES, 1, 1).total == pytest.approx(3.0)
     found = step_time(WORK, Work(), lockstep, RATES, 1, 1).total
     assert found == pytest.approx(hooks + (1 - ATTENTION_SECONDS) * 3.0)

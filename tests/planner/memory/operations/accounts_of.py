@@ -51,7 +51,8 @@ def observed(f: Any, operation: Callable[[Any], Tensor]) -> tuple[Account, int]:
     backward = meter.mark()
     cost = f.tape.cost
     moved = cost.bytes_per_sample + cost.fixed_bytes
-    flops = sum(cost.flops_per_sample.values()) + cost.attention_forward + cost.attention_backward
+    fused = cost.attention_forward + cost.attention_backward + cost.attention_fp32
+    flops = sum(cost.flops_per_sample.values()) + fused
     account = Account(saved, most(forward), most(backward), moved, flops)
     return account, sum(once + each for once, each, *_ in (*forward, *between, *backward))
 
