@@ -37,6 +37,12 @@ class Host:
             for tensor in tensors:
                 live.leave(tensor)
 
+    def disown(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Says that tensors have been in the host's memory since they were allocated, in the present phase."""
+        if (live := self.recorder) is not None:
+            for tensor in tensors:
+                live.disown(tensor)
+
     def has(self, tensor: torch.Tensor) -> bool:
         """Returns whether a tensor is in the host's memory, and not in the device's."""
         return (live := self.recorder) is not None and live.is_on_host(tensor)
@@ -94,6 +100,17 @@ def allocated_there(zero: Any, model: Any) -> Iterator[torch.Tensor]:
         yield from (parameter.ds_tensor for parameter in model.parameters())
 
 
+def to_device(host: Host) -> Callable[..., torch.Tensor]:
+    """Returns `Tensor.to` of a device that is not the host: what is the host's is copied to it."""
+    move = torch.Tensor.to
+
+    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        leaves = host.has(tensor) and ("device" in kwargs or isinstance(args[0] if args else None, str | torch.device))
+        return tensor.clone() if leaves else move(tensor, *args, **kwargs)
+
+    return to
+
+
 @contextmanager
 def on_host(host: Host) -> Iterator[None]:
     """Replaces DeepSpeedCPUAdam's kernel, and tells the host's memory from the device's, which have the same name."""
@@ -103,12 +120,7 @@ def on_host(host: Host) -> Iterator[None]:
     from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3 as Stage3
     from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 
-    move, accumulate = torch.Tensor.to, DeepSpeedZeroOptimizer.async_accumulate_grad_in_cpu_via_gpu
-
-    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        leaves = host.has(tensor) and ("device" in kwargs or isinstance(args[0] if args else None, str | torch.device))
-        return tensor.clone() if leaves else move(tensor, *args, **kwargs)
-
+    accumulate = DeepSpeedZeroOptimizer.async_accumulate_grad_in_cpu_via_gpu
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(cpu_adam, "CPUAdamBuilder"))
         stack.enter_context(mock.patch.object(cpuinfo, "get_cpu_info", return_value={}))  # it starts processes
@@ -117,7 +129,13 @@ def on_host(host: Host) -> Iterator[None]:
         stack.enter_context(mock.patch.object(DeepSpeedZeroOptimizer, accumulate.__name__, copied))
         checked = host.allocates(Stage3.has_overflow)  # it looks for what is infinite in the shares of all gradients
         stack.enter_context(mock.patch.object(Stage3, "has_overflow", checked))
-        stack.enter_context(mock.patch.object(torch.Tensor, "to", to))
+        stack.enter_context(mock.patch.object(torch.Tensor, "to", to_device(host)))
+        for owner, name in (
+            (Stage3, "_create_fp32_partitions"),
+            (Stage3, "initialize_optimizer_states"),
+            (DeepSpeedZeroOptimizer, "initialize_optimizer_states"),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, host.allocates(getattr(owner, name))))
         on_device = mock.patch.object(get_accelerator(), "on_accelerator", lambda tensor: not host.has(tensor))
         stack.enter_context(on_device)
         yield
