@@ -20,11 +20,16 @@ class Host:
     """Keeps what is in the host's memory out of a replay's record, where the replay is one of a GPU.
 
     On the CPU both memories are one, and everything counts.
+
+    Attributes:
+        live: The recorder, once there is one.
+        is_apart: Whether the host's memory is not the device's.
+        is_current: Whether a function runs that allocates there alone.
     """
 
     def __init__(self) -> None:
         self.live: Any = None
-        self.is_apart = False
+        self.is_apart = self.is_current = False
 
     @property
     def recorder(self) -> LiveBytes | None:
@@ -53,8 +58,12 @@ class Host:
         def call(*args: Any, **kwargs: Any) -> Any:
             if (live := self.recorder) is None:
                 return function(*args, **kwargs)
-            with live.hosting():
-                return function(*args, **kwargs)
+            self.is_current = True
+            try:
+                with live.hosting():
+                    return function(*args, **kwargs)
+            finally:
+                self.is_current = False
 
         return call
 
@@ -105,7 +114,8 @@ def to_device(host: Host) -> Callable[..., torch.Tensor]:
     move = torch.Tensor.to
 
     def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        leaves = host.has(tensor) and ("device" in kwargs or isinstance(args[0] if args else None, str | torch.device))
+        is_there = host.has(tensor) and not host.is_current
+        leaves = is_there and ("device" in kwargs or isinstance(args[0] if args else None, str | torch.device))
         return tensor.clone() if leaves else move(tensor, *args, **kwargs)
 
     return to
