@@ -112,7 +112,8 @@ class Composed:
         kept = backend_of(sharding).on_host(*around, updates=updates is not None, accumulates=Turn.ONLY not in turns)
         whole, per_node = self.traced.units(setting, 1).all, self.cluster.gpus_per_node
         how = setting.method, sharding, whole, around[0], self.loading, per_node, self.cluster.host_memory_bytes
-        loaded = Loaded.of(self.traced.inventory, *how)
+        at_setup = backend_of(sharding).at_setup(sharding, partition)
+        loaded = Loaded.of(self.traced.inventory, *how).at_least(at_setup)
         host = Host.of(kept, parts, self.cluster, loaded.host_bytes)
         return Footprint(persistent, lines_of(1), Outside(0, 0, 0), slack, varies, host, loaded)
 

@@ -15,6 +15,7 @@ from planner.memory.sharding.backends import backend_of
 from planner.memory.sharding.layout import Turn
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.pairs import COLUMNS
+from planner.memory.step.process import Outside
 from planner.memory.step.traced_model import TracedModel
 from planner.memory.step.traffic import Traffic
 from planner.memory.tracing.implementations import Implementations
@@ -116,7 +117,11 @@ class MemoryModel(Composed):
         s, turns = strategy, self._turns(strategy, micro_batches)
         given = self.setting(s), s.optimizer, s.checkpointing, self.sharding(s), s.allocator, s.optimizer_in_backward
         found = self.composed(*given, turns, s.precision.facts.trained_bytes)
-        return found.on(self.outside, self.cluster.host_memory_bytes)
+        return found.on(self._outside(s.sharding), self.cluster.host_memory_bytes)
+
+    def _outside(self, sharding: DataParallel) -> Outside:
+        """Returns the bytes of the process that are not tensors."""
+        return self.outside.with_communicators(backend_of(sharding).communicators)
 
     def least_process_bytes(self, strategy: Strategy, micro_batches: int) -> int:
         """Returns the bytes of the process at the optimizer step, for which no part is traced; see `StepMemory`."""
@@ -124,7 +129,8 @@ class MemoryModel(Composed):
         given = self.setting(s), s.optimizer, self.sharding(s)
         at_step = self.at_step(*given, s.optimizer_in_backward, turns[-1], s.precision.facts.trained_bytes)
         persistent = self.persistent(*given, s.precision.facts.trained_bytes)
-        return self.outside.process_bytes(persistent.total + sum(at_step) + self.outside.workspace_bytes)
+        tensors = persistent.total + sum(at_step) + self.outside.workspace_bytes
+        return self._outside(s.sharding).process_bytes(tensors)
 
     def parts(self, strategy: Strategy, micro_batch_size: int) -> list[Part]:
         """Returns stem, blocks, head and loss of a step; equal blocks are the same object."""

@@ -37,6 +37,8 @@ class Backend:
     """Whether weights that are stored in fp32 are so in the host's memory, whole on every rank, while being loaded."""
     keeps_what_evaluations_gather = False
     """Whether a step that follows an evaluation finds units that this has left gathered."""
+    communicators = 1
+    """Communicators of all ranks: that of the process group, which Trainer uses, and those that it adds."""
     marked = False
     """Whether it acts on each parameter, so that parts have to tell what happens to them."""
 
@@ -96,6 +98,10 @@ class Backend:
         """Returns what stays for the whole run."""
         stored, buckets = sum(u.stored_bytes for u in units), replication_buffers(units, sharding, world_size)
         return Persistent(stored, partition.states, buckets)
+
+    def at_setup(self, sharding: Any, partition: Any) -> int:
+        """Returns the bytes on the GPU while ranks divide the weights, or 0 where a step exceeds them."""
+        return 0
 
     def at_step(self, layout: Layout, sharding: Any, partition: Any, updates: AnyOptimizer | None) -> AtStep:
         """Returns the bytes at the optimizer step, which leaves nothing to do where parameters step in backward."""

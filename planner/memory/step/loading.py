@@ -28,13 +28,18 @@ class Loaded(NamedTuple):
     """Bytes that loading takes: of one rank's GPU, and of a node's host memory."""
 
     gpu_bytes: int = 0
-    """Bytes at the peak of loading a quantized base on a GPU, all of it; 0 where a step exceeds what loading takes."""
+    """Bytes at the peak on a GPU, of a quantized base, all of it, or while ranks divide the weights; 0 where a step
+    exceeds that."""
     host_bytes: int = 0
     """Bytes of a node's host memory."""
     instead_bytes: int = 0
     """Bytes of the host's memory for one rank that has the base there instead; 0 where the GPU keeps all of it."""
     spared_bytes: int = 0
     """Bytes of a node's host memory if every rank had the model, where that is over and rank 0 alone has it; else 0."""
+
+    def at_least(self, gpu_bytes: int) -> "Loaded":
+        """Returns the bytes with no fewer of a GPU."""
+        return self._replace(gpu_bytes=max(self.gpu_bytes, gpu_bytes))
 
     @classmethod
     def of(

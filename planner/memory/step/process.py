@@ -39,7 +39,7 @@ class Outside(NamedTuple):
     context_bytes: int
     """Bytes of the driver's context and loaded kernels."""
     communicator_bytes: int
-    """Bytes of NCCL's communicator; 0 on one rank."""
+    """Bytes of NCCL's communicators; 0 on one rank."""
 
     @classmethod
     def of(cls, cluster: Cluster) -> "Outside":
@@ -47,6 +47,10 @@ class Outside(NamedTuple):
         ranks = cluster.world_size
         communicator = 0 if ranks == 1 else NCCL_PAIR_BYTES if ranks == 2 else NCCL_GROUP_BYTES
         return cls(CUBLAS_HANDLES * cluster.gpu.cublas_workspace_bytes, cluster.gpu.context_bytes, communicator)
+
+    def with_communicators(self, number: int) -> "Outside":
+        """Returns the bytes with so many communicators in place of one."""
+        return self._replace(communicator_bytes=number * self.communicator_bytes)
 
     def process_bytes(self, reserved_bytes: int) -> int:
         """Returns the bytes that the process takes of the GPU when torch's allocator has reserved `reserved_bytes`."""

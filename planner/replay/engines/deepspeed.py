@@ -19,10 +19,12 @@ from planner.libraries.deepspeed import (
     largest_ranks,
 )
 from planner.replay.backend import CUDA_PATH, Backend
+from planner.replay.engines.deepspeed_flattening import flattened
 from planner.replay.engines.deepspeed_offload import Host, allocated_there, mapped, masters_of, on_host
 from planner.replay.engines.deepspeed_patches import on_fake_tensors, without_kernels
+from planner.replay.engines.deepspeed_streams import reduction_stream, with_streams
 from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretended
-from planner.replay.setup.build import half
+from planner.replay.setup.build import half, is_quantized
 from planner.replay.structure.parameter_roles import Role, TrainedParameter
 from planner.replay.structure.source import base_of
 from strategies import Precision, Strategy, Zero
@@ -77,7 +79,8 @@ class DeepSpeedEngine(Engine):
         """Makes DeepSpeed run on fake tensors, as it would on a process group of real ranks."""
         with imported():
             offloaded = on_host(self.host) if self.sharding.steps_on_host else nullcontext()
-            with on_fake_tensors(), offloaded:
+            streams = with_streams() if self.sharding.buckets > 1 else nullcontext()
+            with on_fake_tensors(), offloaded, streams:
                 yield
 
     @contextmanager
@@ -103,8 +106,13 @@ class DeepSpeedEngine(Engine):
         return self.model
 
     def watch(self, trained: Named, live: Labelling) -> None:
-        """Remembers the recorder, which is told of what DeepSpeed allocates."""
+        """Remembers the recorder, which is told of what DeepSpeed allocates.
+
+        Stage 3 divides each weight as it is made (`zero.Init`), unless it is quantized: the GPU never has all of them.
+        """
         self.live = self.host.live = live
+        if self.sharding.stage == 3 and not is_quantized(self.strategy):
+            self.host.disown(self.model.parameters())
 
     def optimizer(self, make: Make, trained: list[TrainedParameter]) -> torch.optim.Optimizer:
         """Divides the model, and returns DeepSpeed's optimizer around the strategy's."""
@@ -115,18 +123,22 @@ class DeepSpeedEngine(Engine):
         optimizer.param_groups[:] = [{**group, "params": [t.parameter for t in decayed or others]}]
         if decayed and others:
             optimizer.add_param_group({**group, "params": [t.parameter for t in others], "weight_decay": 0.0})
-        with imported() as deepspeed:
+        placing = flattened(self.host) if self.sharding.stage < 3 else nullcontext()
+        with imported() as deepspeed, placing:
             config = self._config()
             optimizer = mapped(optimizer) if self.sharding.steps_on_host else optimizer
             self.engine, found, *_ = deepspeed.initialize(model=self.model, optimizer=optimizer, config=config)
-        zero: torch.optim.Optimizer = found
+        zero: Any = found
+        if self.sharding.buckets > 1:
+            zero.reduction_stream = reduction_stream()
         assert self.live is not None
-        self.host.leave(allocated_there(zero, self.model))
+        self.host.disown(allocated_there(zero, self.model))
         self.live.label("parameters", [(name, p, None) for name, p in _weights(zero)])
         self.live.label("optimizer_states", [(name, p, None) for name, p in _masters(zero)])
         self.live.label("gradients", [(name, p, None) for name, p in _shares(zero)])
         self.live.label("communication", [(name, p, None) for name, p in _buffers(zero)])
-        return zero
+        stepped: torch.optim.Optimizer = zero
+        return stepped
 
     def _config(self) -> dict[str, Any]:
         """Returns DeepSpeed's configuration, with the values that transformers fills in."""

@@ -20,11 +20,16 @@ class Host:
     """Keeps what is in the host's memory out of a replay's record, where the replay is one of a GPU.
 
     On the CPU both memories are one, and everything counts.
+
+    Attributes:
+        live: The recorder, once there is one.
+        is_apart: Whether the host's memory is not the device's.
+        is_current: Whether a function runs that allocates there alone.
     """
 
     def __init__(self) -> None:
         self.live: Any = None
-        self.is_apart = False
+        self.is_apart = self.is_current = False
 
     @property
     def recorder(self) -> LiveBytes | None:
@@ -37,6 +42,12 @@ class Host:
             for tensor in tensors:
                 live.leave(tensor)
 
+    def disown(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Says that tensors have been in the host's memory since they were allocated, in the present phase."""
+        if (live := self.recorder) is not None:
+            for tensor in tensors:
+                live.disown(tensor)
+
     def has(self, tensor: torch.Tensor) -> bool:
         """Returns whether a tensor is in the host's memory, and not in the device's."""
         return (live := self.recorder) is not None and live.is_on_host(tensor)
@@ -47,8 +58,12 @@ class Host:
         def call(*args: Any, **kwargs: Any) -> Any:
             if (live := self.recorder) is None:
                 return function(*args, **kwargs)
-            with live.hosting():
-                return function(*args, **kwargs)
+            self.is_current = True
+            try:
+                with live.hosting():
+                    return function(*args, **kwargs)
+            finally:
+                self.is_current = False
 
         return call
 
@@ -94,6 +109,18 @@ def allocated_there(zero: Any, model: Any) -> Iterator[torch.Tensor]:
         yield from (parameter.ds_tensor for parameter in model.parameters())
 
 
+def to_device(host: Host) -> Callable[..., torch.Tensor]:
+    """Returns `Tensor.to` of a device that is not the host: what is the host's is copied to it."""
+    move = torch.Tensor.to
+
+    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        is_there = host.has(tensor) and not host.is_current
+        leaves = is_there and ("device" in kwargs or isinstance(args[0] if args else None, str | torch.device))
+        return tensor.clone() if leaves else move(tensor, *args, **kwargs)
+
+    return to
+
+
 @contextmanager
 def on_host(host: Host) -> Iterator[None]:
     """Replaces DeepSpeedCPUAdam's kernel, and tells the host's memory from the device's, which have the same name."""
@@ -103,12 +130,7 @@ def on_host(host: Host) -> Iterator[None]:
     from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3 as Stage3
     from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 
-    move, accumulate = torch.Tensor.to, DeepSpeedZeroOptimizer.async_accumulate_grad_in_cpu_via_gpu
-
-    def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        leaves = host.has(tensor) and ("device" in kwargs or isinstance(args[0] if args else None, str | torch.device))
-        return tensor.clone() if leaves else move(tensor, *args, **kwargs)
-
+    accumulate = DeepSpeedZeroOptimizer.async_accumulate_grad_in_cpu_via_gpu
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(cpu_adam, "CPUAdamBuilder"))
         stack.enter_context(mock.patch.object(cpuinfo, "get_cpu_info", return_value={}))  # it starts processes
@@ -117,7 +139,13 @@ def on_host(host: Host) -> Iterator[None]:
         stack.enter_context(mock.patch.object(DeepSpeedZeroOptimizer, accumulate.__name__, copied))
         checked = host.allocates(Stage3.has_overflow)  # it looks for what is infinite in the shares of all gradients
         stack.enter_context(mock.patch.object(Stage3, "has_overflow", checked))
-        stack.enter_context(mock.patch.object(torch.Tensor, "to", to))
+        stack.enter_context(mock.patch.object(torch.Tensor, "to", to_device(host)))
+        for owner, name in (
+            (Stage3, "_create_fp32_partitions"),
+            (Stage3, "initialize_optimizer_states"),
+            (DeepSpeedZeroOptimizer, "initialize_optimizer_states"),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, host.allocates(getattr(owner, name))))
         on_device = mock.patch.object(get_accelerator(), "on_accelerator", lambda tensor: not host.has(tensor))
         stack.enter_context(on_device)
         yield

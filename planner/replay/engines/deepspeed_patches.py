@@ -86,10 +86,13 @@ _original_apply = torch.nn.Module._apply
 
 
 def _apply(module: torch.nn.Module, fn: Any, recurse: bool = True) -> torch.nn.Module:
-    """Applies a function to all tensors of a module, unless it changes neither dtype nor device of any."""
+    """Applies a function to all tensors of a module, unless it changes neither dtype nor device of any.
+
+    Tensors without elements tell what it changes: the function makes none that a real step would not.
+    """
     tensors = [*module.parameters(recurse), *module.buffers(recurse)]
     with torch.no_grad():
-        made = [(t, fn(t)) for t in tensors]
+        made = [(t, fn(t.new_empty(0))) for t in tensors]
     if all(new.dtype == t.dtype and new.device == t.device for t, new in made):
         return module
     return _original_apply(module, fn, recurse)  # type: ignore[no-any-return]  # it is untyped

@@ -13,7 +13,7 @@ import torch
 from planner.replay.recording.host import Host
 from planner.replay.recording.streams import USERS, current_stream
 from planner.replay.recording.tensors import local
-from planner.replay.recording.trace import Event, Label, Phase, Place, Scope, Section, Trace, Work
+from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Phase, Place, Scope, Section, Trace, Work
 
 
 class Live(NamedTuple):
@@ -76,6 +76,13 @@ class Storages:
         self._drop(storage._cdata)
         self._host.add(storage)
 
+    def disown(self, tensor: torch.Tensor) -> None:
+        """Says that a tensor of this section has been in the host's memory from the start."""
+        number = self.number(tensor)
+        self.leave(tensor)
+        if number:
+            self._events[:] = [event for event in self._events if event.storage != number]
+
     def is_on_host(self, tensor: torch.Tensor) -> bool:
         """Returns whether a tensor's memory stands for the host's."""
         return tensor.untyped_storage() in self._host
@@ -120,6 +127,11 @@ class Storages:
     def allocate(self, size: int, label: Label) -> None:
         """Records an allocation of `size` bytes that no tensor shows and that is never freed."""
         self._write(self.invent(label), self.rounded(size))
+
+    def empty_cache(self) -> None:
+        """Records that the allocator gives back what is free."""
+        self.trace.labels[EMPTY_CACHE.storage] = Label("overhead", "the cache is emptied")
+        self._events.append(EMPTY_CACHE)
 
     def invent(self, label: Label) -> int:
         """Returns a new number for a storage that no tensor shows."""

@@ -18,7 +18,7 @@ import torch
 from planner.memory.settings.dtypes import FP32
 from planner.replay.extension.blocks import BlockRun, repeats_of
 from planner.replay.recording.recorder import LiveBytes
-from planner.replay.recording.trace import EMPTY_CACHE, Event, Label, Scope
+from planner.replay.recording.trace import Event, Label, Scope
 from planner.replay.setup.build import is_nf4, stored
 from planner.replay.stand_ins.quantized.nf4 import Linear4bit
 from strategies import Strategy
@@ -91,8 +91,7 @@ class Loading:
                 self._place([weight])
                 self._free(loaded[id(weight.tensor)], self._half(weight), weight.scope)
         if empties_cache and loaded:
-            self.live.trace.labels[EMPTY_CACHE.storage] = Label("overhead", "the cache is emptied")
-            self.events.append(EMPTY_CACHE)
+            self.live.empty_cache()
         self._place(p for p in parameters if p.is_adapter)
 
     def _warm_up(self, base: list[Placed]) -> None:

@@ -16,7 +16,7 @@ from planner.memory.sharding.deepspeed.flat import (
 )
 from planner.memory.sharding.deepspeed.host import kept
 from planner.memory.sharding.deepspeed.layout import ZeroLayout
-from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer
+from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer, laid_out
 from planner.memory.sharding.deepspeed.stepped import FlatOptimizer
 from planner.memory.sharding.host import OnHost
 from planner.memory.sharding.layout import Ends, Layout, MicroBatch, Turn
@@ -28,6 +28,9 @@ class DeepSpeedBackend(Backend):
     """Divides flat tensors of all trained parameters, or with ZeRO-3 each parameter."""
 
     account = ParameterAccount
+    communicators = 2
+    """It makes a second group of all ranks (deepspeed/utils/groups.py, `_clone_world_group`); Trainer gathers losses in
+    the first (transformers/trainer.py, `nested_gather`), and NCCL has buffers of each."""
     marked = True
     casts_on_host = False  # weights are in half precision; masters are made of a rank's share
 
@@ -71,6 +74,10 @@ class DeepSpeedBackend(Backend):
         weights = flat.buffers + small_weights(flat, sharding) + (0 if sharding.on_host else divided_weights(flat))
         bucket = allocated(sharding.reduce_bucket * flat.itemsize)
         return Persistent(weights, states, bucket, divided_gradients(flat, sharding))
+
+    def at_setup(self, sharding: Zero, partition: FlatOptimizer) -> int:
+        """Returns the bytes while masters are made for the host; a step exceeds what they take on the GPU."""
+        return laid_out(partition.flat) if sharding.stage < 3 and sharding.steps_on_host else 0
 
     def at_step(self, layout: Layout, sharding: Zero, partition: FlatOptimizer, updates: AnyOptimizer | None) -> AtStep:
         """Returns the bytes at the optimizer step of the rank that needs the most."""

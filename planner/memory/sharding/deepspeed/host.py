@@ -1,8 +1,9 @@
 """Computes what DeepSpeed keeps in the host's memory where its optimizer, or its parameters too, are there.
 
-Tensors are pinned where the file says `"pin_memory": true`, which it does not unless asked (deepspeed/runtime/zero/
-offload_config.py); only the flat parameters of stage 3 always are. Sources: deepspeed/runtime/zero/stage_1_and_2.py,
-stage3.py and partition_parameters.py, DeepSpeed 0.19.8.
+Tensors are pinned where the file says `"pin_memory": true`, as what `planner export` writes does, and the examples of
+DeepSpeed, transformers and LLaMA-Factory; without it they take less. torch's allocator of pinned memory gives each a
+power of two of bytes, and keeps what is freed. States are not pinned (deepspeed/ops/adam/cpu_adam.py). Sources:
+deepspeed/runtime/zero/stage_1_and_2.py, stage3.py and partition_parameters.py, DeepSpeed 0.19.8.
 """
 
 from __future__ import annotations
@@ -24,20 +25,23 @@ def kept(optimizer: FlatOptimizer, *, accumulates: bool) -> OnHost:
     sharding, flat = optimizer.sharding, optimizer.flat
     if not sharding.steps_on_host:
         return OnHost()
-    masters = sum(subgroup.elements for subgroup in optimizer.subgroups(0)) * optimizer.itemsize
+    of_masters = sum(pinned(subgroup.elements * optimizer.itemsize) for subgroup in optimizer.subgroups(0))
     if sharding.stage == 3:
+        shares = sum(_shares(flat))
+        # `isinf` of all shares is `abs() == inf` (ATen/native/TensorCompare.cpp), of which stage3.py asks in fp16
+        checked = shares * (flat.itemsize + 1) if optimizer.checks_overflow else 0
         return OnHost(
             _divided(flat) if sharding.on_host else 0,
-            masters + sum(_shares(flat)) * flat.itemsize,  # of the masters, and `grad_partitions_flat_buffer`
+            of_masters + pinned(shares * flat.itemsize) + checked,  # the second is `grad_partitions_flat_buffer`
             optimizer.states,
         )
     # Stage 1 accumulates on the GPU; where masters are in half precision, sums are their gradients.
     sums = accumulates and sharding.stage == 2 and optimizer.itemsize == FP32
     whole = _accumulated(flat) if sums else 0
     return OnHost(
-        sum(flat.sizes) * flat.itemsize,  # `param_buffer_of_bit16_for_cpu_offload_groups`
-        masters + _largest(flat) * flat.itemsize + whole,
-        optimizer.states,
+        sum(pinned(size * flat.itemsize) for size in flat.sizes),  # `param_buffer_of_bit16_for_cpu_offload_groups`
+        of_masters + pinned(_largest(flat) * flat.itemsize) + whole,
+        optimizer.states - optimizer.masters + of_masters,
     )
 
 
@@ -47,12 +51,13 @@ def _shares(flat: Flat) -> list[int]:
 
 
 def _divided(flat: Flat) -> int:
-    """Returns the bytes of one rank's shares of all parameters: trained ones in a pinned tensor a group, others apart.
+    """Returns the bytes of one rank's shares of all parameters, each pinned as it is made, and again a group in one.
 
-    Source: stage3.py, `_create_param_groups_fp16_flat_cpu_memory`.
+    Those that train are copied from their own tensors, which nothing takes up again. Sources: partition_parameters.py,
+    `_partition_param`; stage3.py, `_create_param_groups_fp16_flat_cpu_memory` and `_move_to_flat_buffer`.
     """
-    frozen = sum(flat.share(p) * p.itemsize for p in flat.parameters if not p.trains)
-    return frozen + sum(pinned(share * flat.itemsize) for share in _shares(flat))
+    apart = sum(pinned(flat.share(p) * p.itemsize) for p in flat.parameters)
+    return apart + sum(pinned(share * flat.itemsize) for share in _shares(flat))
 
 
 def _largest(flat: Flat) -> int:
@@ -68,14 +73,11 @@ def _accumulated(flat: Flat) -> int:
 
     Source: stage_1_and_2.py, `async_accumulate_grad_in_cpu_via_gpu`.
     """
-    return (
-        max(
-            sum(
-                group[piece.number].num_elements
-                for group, pieces in zip(flat.groups, flat.pieces(rank), strict=True)
-                for piece in pieces
-            )
-            for rank in range(flat.ranks)
+    return max(
+        sum(
+            pinned(group[piece.number].num_elements * flat.itemsize)
+            for group, pieces in zip(flat.groups, flat.pieces(rank), strict=True)
+            for piece in pieces
         )
-        * flat.itemsize
+        for rank in range(flat.ranks)
     )

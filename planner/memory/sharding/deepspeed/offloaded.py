@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from planner.libraries.allocator import BLOCK_BYTES, allocated
-from planner.memory.sharding.deepspeed.flat import Flat
+from planner.memory.sharding.deepspeed.flat import Flat, stored_weights
 from strategies import Zero
 
 FP32, FP64 = 4, 8
@@ -24,6 +24,14 @@ def accumulation_buffer(flat: Flat) -> int:
     It is as large as the largest parameter that trains (stage_1_and_2.py, `temp_grad_buffer_for_gpu_offload`).
     """
     return allocated(max(p.num_elements for group in flat.groups for p in group) * flat.itemsize)
+
+
+def laid_out(flat: Flat) -> int:
+    """Returns the bytes on the GPU while stages 1 and 2 make masters: all weights, and a copy of this rank's share.
+
+    It is copied there before it goes to the host in fp32 (stage_1_and_2.py, `weights_partition`).
+    """
+    return stored_weights(flat) + max(allocated(size * flat.itemsize) for size in flat.sizes)
 
 
 def norms(flat: Flat, rank: int, *, divided: bool) -> int:

@@ -13,7 +13,7 @@ from planner.memory.model import MemoryModel
 from planner.memory.sharding.account import Parameter, Unit
 from planner.memory.sharding.deepspeed.coordinator import Coordinator
 from planner.memory.sharding.deepspeed.flat import Flat, small_weights
-from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer, norms, sent_share
+from planner.memory.sharding.deepspeed.offloaded import accumulation_buffer, laid_out, norms, sent_share
 from planner.memory.sharding.deepspeed.order import Module, Order
 from planner.memory.sharding.deepspeed.run import Alive
 from planner.memory.step.step import Moment
@@ -55,6 +55,30 @@ def test_transformers_fills_in_auto_from_the_hidden_size() -> None:
     filled = filled_in(Zero(), 100)
     assert (filled.reduce_bucket, filled.prefetch_bucket, filled.persistence_threshold) == (10_000, 9_000, 1_000)
     assert filled_in(Zero(reduce_bucket=7), 100).reduce_bucket == 7
+
+
+def test_a_share_is_copied_on_the_gpu_before_it_goes_to_the_host_as_masters() -> None:
+    whole, share = 3_000_000 * HALF, 1_500_000 * HALF
+    assert laid_out(flat(1_000_000, 2_000_000)) == allocated(whole) + allocated(share)
+
+
+def test_on_one_gpu_with_its_optimizer_on_the_host_weights_are_there_twice_before_the_first_step() -> None:
+    offloads = strategy(Sharding.SHARD_GRAD_OP, offload=Offload.OPTIMIZER)
+    footprint = model(1).footprint(offloads, 1).loaded_within(10**12)
+    weights = INVENTORY.num_parameters * HALF
+    assert footprint.moments(1)[Moment.LOADING] == pytest.approx(2 * weights + 2 * 32 * 2**20, rel=1e-3)
+    for stays in (strategy(Sharding.SHARD_GRAD_OP), strategy(Sharding.FULL_SHARD, offload=Offload.OPTIMIZER)):
+        assert Moment.LOADING not in model(2).footprint(stays, 1).loaded_within(10**12).moments(1)
+
+
+@pytest.mark.parametrize("choice", [Sharding.ZERO1, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD])
+def test_nccl_has_buffers_of_deepspeeds_group_beside_trainers(choice: Sharding) -> None:
+    one = model(8).footprint(PLAIN, 1).outside
+    divided = strategy(choice)
+    outside = model(8).footprint(divided, 1).outside
+    assert outside == one._replace(communicator_bytes=2 * one.communicator_bytes)
+    least = model(8).least_process_bytes(divided, 1)
+    assert outside.communicator_bytes < least <= model(8).footprint(divided, 1).process_bytes(1)
 
 
 def test_a_share_of_a_flat_tensor_is_padded_to_two_elements_a_rank() -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import planner
+from hardware import load_catalog
+from planner.allocator.native import CachingAllocator
+from planner.allocator.streams import Stream
+from planner.replay import Trace, Workload, replay
+from planner.replay.recording.serve import serve
+from planner.replay.recording.trace import EMPTY_CACHE, Phase, Section
+from strategies import PLAIN, Offload, OverlapComm, Precision, Sharding, Zero
 
 COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batch_size": 2, "attention": "sdpa"}
 
@@ -191,3 +199,59 @@ def test_zero1_keeps_gradients_beyond_the_bucket_that_other_ranks_step(tied: boo
     how = {**COMMON, "sequence_length": 16, "micro_batch_size": 1, "sharding": "zero1", "sharding_backend": "deepspeed"}
     backward = planner.verify(str(tmp_path), **how).phases["backward"]
     assert backward.model_bytes == pytest.approx(backward.replay_bytes, rel=1e-4)
+
+
+def replayed(**zero: object) -> Trace:
+    strategy = PLAIN._replace(precision=Precision.BF16_MIXED, sharding=Zero(**zero))  # type: ignore[arg-type]
+    return replay(planner.find_model("pythia-70m").source, strategy, Workload(64, 1, world_size=2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offload", [Offload.NONE, Offload.OPTIMIZER])
+@pytest.mark.parametrize("choice", [Sharding.ZERO1, Sharding.SHARD_GRAD_OP])
+def test_while_weights_are_laid_out_in_flat_tensors_the_gpu_has_them_once(choice: Sharding, offload: Offload) -> None:
+    trace = replayed(choice=choice, offload=offload)
+    loading, *_ = trace.sections
+    assert loading.phase is Phase.LOADING
+    assert EMPTY_CACHE in loading.events
+    parameters = planner.find_model("pythia-70m").num_parameters
+    fp32, half = (0 if offload is Offload.OPTIMIZER else 4 * parameters // 2), 2 * parameters // 2
+    at_setup = max(half + fp32, 2 * fp32)  # a copy of this rank's share, masters, and first gradients of zeros
+    assert _peak(loading) == pytest.approx(2 * parameters + at_setup, rel=0.01)
+    if offload is Offload.OPTIMIZER:
+        asked = {"sharding": choice, "sharding_backend": "deepspeed", "offload": offload}
+        moments = planner.estimate("pythia-70m", **{**COMMON, **asked}).memory.moments
+        workspaces = 2 * load_catalog().get("H100-80GB-SXM").cublas_workspace_bytes
+        assert moments["loading"] - workspaces == pytest.approx(_peak(loading), rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offload", [Offload.NONE, Offload.OPTIMIZER, Offload.CPU])
+def test_where_zero3_divides_weights_as_they_are_made_no_gpu_has_them_all(offload: Offload) -> None:
+    loading, *_ = replayed(choice=Sharding.FULL_SHARD, offload=offload).sections
+    parameters = planner.find_model("pythia-70m").num_parameters
+    shares = 2 * parameters // 2
+    # the largest weight with a copy, after the other shares; or masters with gradients, both in fp32
+    divided = shares + 2 * 2 * 50304 * 512
+    kept = 2 * 2 * shares + 2 * shares if offload is Offload.NONE else 0
+    assert _peak(loading) <= max(divided, kept)
+
+
+def _peak(section: Section) -> int:
+    return max(accumulate(event.size for event in section.events))
+
+
+@pytest.mark.slow
+def test_gradients_are_reduced_on_a_stream_of_their_own_where_communication_overlaps() -> None:
+    overlapping = replayed(choice=Sharding.SHARD_GRAD_OP, overlap_comm=OverlapComm.YES, reduce_bucket=30_000_000)
+    alone = replayed(choice=Sharding.SHARD_GRAD_OP, overlap_comm=OverlapComm.NO, reduce_bucket=30_000_000)
+    assert {label.stream for label in alone.labels.values()} == {Stream.COMPUTE}
+    reduced = [label for label in overlapping.labels.values() if label.stream is Stream.REDUCE]
+    assert {label.name for label in reduced if label.category == "gradients"} == {"averaged gradients"}
+    buckets = [label for label in overlapping.labels.values() if label.shared]
+    assert buckets
+    assert all(label.stream is Stream.COMPUTE for label in buckets)
+    served = serve(overlapping, CachingAllocator())
+    on_one = [label._replace(stream=Stream.COMPUTE, shared=False) for label in overlapping.labels.values()]
+    joined = overlapping._replace(labels=dict(zip(overlapping.labels, on_one, strict=True)))
+    assert served.reserved_bytes > serve(joined, CachingAllocator()).reserved_bytes
