@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardware import PlannerError
@@ -10,11 +11,12 @@ from planner.models.foreign import Foreign
 from planner.profiles import store
 from planner.profiles.records import Instant, Introduction, Profile, Refusal, Trained
 from planner.profiles.store import Damaged
-from strategies import PLAIN, Strategy
+from strategies import PLAIN, FullySharded, GradientSync, Strategy
 
 if TYPE_CHECKING:  # torch is imported only when there is something to replay
     from planner.replay.extension.affine import Affine
     from planner.replay.extension.affine import Instant as Solved
+    from planner.replay.recording.trace import Phase
     from planner.replay.step import Look
     from planner.replay.structure.source import Source
     from planner.replay.workload import Workload
@@ -175,8 +177,10 @@ def _measured(asked: Asked) -> Profile:
     return Profile(
         parameters_bytes=step.parameters,
         inputs_bytes=step.resting_per_sample,
-        first={phase.value: tuple(map(_instant, found)) for phase, found in step.first.items()},
-        later={phase.value: tuple(map(_instant, found)) for phase, found in step.later.items()},
+        only=_by_phase(step.only),
+        first=_by_phase(step.first),
+        later=_by_phase(step.later),
+        last=_by_phase(step.last),
         evaluation=tuple(map(_instant, step.evaluation)),
         trained=tuple(Trained(**weight._asdict(), count=n) for weight, n in weights.trained.items()),
         gathered_bytes=weights.gathered_bytes,
@@ -202,6 +206,12 @@ def _replayed(source: Source, setting: Strategy, workload: Workload, look: Look)
     from planner.replay.workload import STEPS
 
     if setting.sharding.shards:  # FSDP prepares itself in the first step
+        if isinstance(setting.sharding, FullySharded) and setting.sharding.gradient_sync is GradientSync.LAST:
+            # Nothing is reduced before the last micro-batch: the only one, and one in the middle, are like no other.
+            every = workload._replace(
+                gradient_accumulation_steps=MICRO_BATCHES + 1, optimizer_steps=STEPS + 1, accumulates_last=True
+            )
+            return _of_samples(source, setting, every, look)
         return _of_samples(source, setting, workload._replace(gradient_accumulation_steps=MICRO_BATCHES), look)
     # Without optimizer states, the first step is like the second; NF4 moves a table of 1 KiB to the GPU in the first.
     # The plain optimizer updates in place, which allocates nothing.
@@ -236,6 +246,10 @@ def _of(workload: Workload, samples: int) -> Workload:
     """Returns the workload with a number of samples per micro-batch, and as many in an evaluated batch, if any."""
     evaluated = None if workload.evaluation_batch_size is None else samples
     return workload._replace(micro_batch_size=samples, evaluation_batch_size=evaluated)
+
+
+def _by_phase(found: Mapping[Phase, Sequence[Solved]]) -> dict[str, tuple[Instant, ...]]:
+    return {phase.value: tuple(map(_instant, instants)) for phase, instants in found.items()}
 
 
 def _instant(instant: Solved) -> Instant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from hardware import Cluster
 from planner.memory.accounts import ACCOUNTS
@@ -16,7 +17,7 @@ from planner.memory.sharding.replicated import replication_buffers
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
-from planner.memory.step.step import Line, Lines, Moment
+from planner.memory.step.step import Line, Lines, Moment, largest_lines
 from planner.memory.step.traffic import Traffic
 from planner.profiles.ahead import in_processes
 from planner.profiles.measure import Asked, Key, kept, profile, setting_of
@@ -35,6 +36,9 @@ from strategies import (
 
 MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
 """The moment of a step for each phase of a profile."""
+
+MOST_TURNS: Final = 3
+"""Micro-batches of a step that can differ: the first, one between, and the last."""
 
 
 class ProfiledMemory:
@@ -156,7 +160,7 @@ class ProfiledMemory:
         unit, ranks = self._unit(setting_of(strategy)), self._ranks(strategy.sharding)
         gradients = -(-unit.gradient_bytes // ranks)
         temporaries = rule_of(strategy.optimizer).temporaries([(unit.trained, 1)], ranks)
-        lines = dict(self._lines(setting_of(strategy), micro_batches > 1))
+        lines = dict(self._lines(setting_of(strategy), min(micro_batches, MOST_TURNS)))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
         if (batch := self._evaluation_batch_size) is not None:
             lines[Moment.EVALUATION] = tuple(_evaluated(i, batch, found.inputs_bytes) for i in found.evaluation)
@@ -223,11 +227,10 @@ class ProfiledMemory:
         return self._profile(setting).unit()
 
     @memoized
-    def _lines(self, setting: Strategy, accumulates: bool) -> Lines:
+    def _lines(self, setting: Strategy, micro_batches: int) -> Lines:
         """Returns the largest instants of forward and backward as lines in the micro-batch size."""
-        found = self._profile(setting)
-        phases = found.later if accumulates else found.first
-        return {MOMENTS[phase]: tuple(map(_line, instants)) for phase, instants in phases.items()}
+        phases = self._profile(setting).of_turns(micro_batches)
+        return {MOMENTS[phase]: largest_lines(map(_line, instants)) for phase, instants in phases.items()}
 
     def _states(self, strategy: Strategy) -> int:
         """Returns the bytes of the optimizer states on one rank."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from math import prod
 from typing import Literal
 
@@ -9,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from planner.libraries.allocator import allocated
 from planner.memory.sharding.account import TrainedTensor, Unit
+from planner.memory.sharding.layout import Turn
 
-VERSION: Literal[5] = 5
+VERSION: Literal[6] = 6
 """Version of the records' fields; records of another version are not read."""
 
 Affine = tuple[int, int]
@@ -22,7 +24,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[5] = VERSION
+    version: Literal[6] = VERSION
 
 
 class Introduction(Record):
@@ -81,10 +83,14 @@ class Profile(Record):
     """Bytes of parameters and buffers on one rank."""
     inputs_bytes: NonNegativeInt
     """Bytes of the inputs of one sample."""
+    only: dict[str, tuple[Instant, ...]]
+    """Largest instants by phase, in the only micro-batch of a step."""
     first: dict[str, tuple[Instant, ...]]
-    """Largest instants by phase, in the first micro-batch of a step, which starts without gradients."""
+    """The same in the first of several, to whose gradients others add."""
     later: dict[str, tuple[Instant, ...]]
-    """Largest instants by phase, in a later micro-batch, when the gradients of earlier ones exist."""
+    """The same in one between the first and the last, when the gradients of earlier ones exist."""
+    last: dict[str, tuple[Instant, ...]]
+    """The same in the last one."""
     evaluation: tuple[Instant, ...] = ()
     """Largest instants of an evaluation, per evaluated sample, without the training batch; none if there is none."""
     trained: tuple[Trained, ...]
@@ -106,6 +112,11 @@ class Profile(Record):
     """Of the FLOPs in fp32, those that compute forward again within backward."""
     kernels: NonNegativeInt
     """Kernels that forward and backward of one micro-batch launch."""
+
+    def of_turns(self, micro_batches: int) -> dict[str, tuple[Instant, ...]]:
+        """Returns the largest instants by phase of a step of so many micro-batches."""
+        turns: list[dict[str, tuple[Instant, ...]]] = [getattr(self, turn.value) for turn in Turn.of(micro_batches)]
+        return {phase: tuple(chain.from_iterable(turn[phase] for turn in turns)) for phase in turns[0]}
 
     def unit(self) -> Unit:
         """Returns all parameters as one unit of sharding."""

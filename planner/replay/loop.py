@@ -110,6 +110,8 @@ class Steps:
     def step(self, step: int) -> None:
         """Runs one optimizer step; its number, from 1 on, decides what recorders do."""
         live, micro_batches = self.live, self.micro_batches
+        if self.workload.accumulates_last and step < self.workload.optimizer_steps:
+            micro_batches = 1
         for number in range(1, micro_batches + 1):
             with self.engine.micro_batch(self.model, last=number == micro_batches):
                 self._micro_batch(step)

@@ -42,6 +42,8 @@ class Workload(NamedTuple):
     """Optimizer steps that are run."""
     updates: bool = True
     """Whether the optimizer updates the parameters; if not, gradients are freed where it would have."""
+    accumulates_last: bool = False
+    """Whether the last step alone accumulates; those before it have one micro-batch."""
     marks_gradients: bool = False
     """Whether the trace marks when autograd keeps a gradient, by events without bytes."""
     target_length: int | None = None

@@ -21,6 +21,7 @@ from planner.models import Inventory
 from strategies import (
     Checkpointing,
     Checkpoints,
+    Lora,
 )
 
 
@@ -58,10 +59,8 @@ class TracedParts:
             checkpointing: Which blocks are recomputed.
             chunk_tokens: Tokens whose logits exist at once; None: all of them.
         """
-        # A frozen embedding's output needs no gradient, unless checkpointing asks for one whatever trains
-        # (transformers' gradient_checkpointing_enable). Then every block's input needs one, and none saves less.
         checkpoints, facts = checkpointing.recomputes, checkpointing.choice.facts
-        stem = self._stem(setting, checkpointing, checkpoints)
+        stem = self._stem(setting, checkpointing, checkpoints and self._asks_for_gradients(setting))
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
         blocks = self._blocks(setting, checkpointing, in_blocks, stem)
         last = blocks[-1]
@@ -102,6 +101,14 @@ class TracedParts:
             last = block(*given, True) if last.output_saved and part.casts_input else part
             blocks.append(last)
         return blocks
+
+    def _asks_for_gradients(self, setting: Setting) -> bool:
+        """Returns whether checkpointing has the embedding's output need a gradient, even of a frozen one.
+
+        So it is of ids, and beside adapters (transformers/modeling_utils.py, `_gradient_checkpointing_enable`; PEFT);
+        then every block's input needs one. Images go through frozen blocks without.
+        """
+        return self.inventory.architecture.tokens_per_sample is None or isinstance(setting.method, Lora)
 
     @memoized
     def _tracer(self, setting: Setting) -> Tracer:
@@ -170,6 +177,8 @@ class TracedParts:
     ) -> Part:
         facts, given = policy.facts, (itemsize, input_requires_grad, is_leaf)
         plain = self._block(setting, kind, trained, is_first, True, *given, True, facts.reentrant)
+        if not plain.output_requires_grad:  # no graph keeps what it would be computed from again
+            return self._block(setting, kind, trained, is_first, True, *given)
         return self._block_tracer(setting, is_first=is_first).checkpointed_block(
             kind, trained, itemsize, facts, plain, input_requires_grad=input_requires_grad, is_leaf=is_leaf
         )

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import (
 from torch.distributed.fsdp.wrap import _or_policy, lambda_auto_wrap_policy, transformer_auto_wrap_policy
 
 from planner.replay.backend import Backend
-from planner.replay.engines.engine import At, anywhere, ties_of
+from planner.replay.engines.engine import At, Labelling, Named, anywhere, ties_of
 from planner.replay.engines.fsdp import FsdpEngine
 from planner.replay.engines.fsdp1_fake import (
     moved_to_host,
@@ -60,6 +60,8 @@ class Fsdp1Engine(FsdpEngine):
         self.broadcasts = False
         """Whether the first rank sends its weights, as it does unless the step's device is the real CPU, which FSDP1
         refuses to send from."""
+        self.raised: list[tuple[str, torch.Tensor]] = []
+        """Shards that have been raised to fp32, with the paths of their units."""
         self._visit: Callable[[Any], None] = lambda unit: None
         """Says that what follows belongs to the block of a unit."""
 
@@ -106,12 +108,18 @@ class Fsdp1Engine(FsdpEngine):
             use_orig_params=True,
         )
         if mixed:
-            _raise(wrapped, lambda module: at(paths[module]))
+            for unit in FullyShardedDataParallel.fsdp_modules(wrapped):
+                at(paths[unit.module])
+                self.raised += ((paths[unit.module], shard) for shard in _raised(unit))
         if self.strategy.checkpointing.choice.facts.reentrant:
             checkpoint_calls((unit, unit.module) for unit in FullyShardedDataParallel.fsdp_modules(wrapped))
         if self.sharding.on_host:
             moved_to_host(wrapped)
         return wrapped.train()
+
+    def watch(self, trained: Named, live: Labelling) -> None:
+        """Labels shards that have been raised: until the first forward, names stand for those in half precision."""
+        live.label("parameters", [(f"{path} in fp32".lstrip(), shard, None) for path, shard in self.raised])
 
     def micro_batch(self, model: Any, *, last: bool) -> AbstractContextManager[None]:
         """Leaves gradients unreduced in all but the last micro-batch, unless each is to be reduced.
@@ -179,12 +187,11 @@ def _materialize(
     return materialize
 
 
-def _raise(model: torch.nn.Module, at: Callable[[Any], None]) -> None:
-    """Raises flat parameters that train to fp32, as accelerate does under mixed precision."""
-    for unit in FullyShardedDataParallel.fsdp_modules(model):
-        at(unit.module)
-        flat: Any = unit._flat_param
-        if unit._has_params and flat.requires_grad and flat.dtype is not torch.float32:
-            flat.data = flat.data.to(torch.float32)
-            handle: Any = unit._handle
-            handle._orig_param_dtype = torch.float32
+def _raised(unit: FullyShardedDataParallel) -> Iterator[torch.Tensor]:
+    """Raises a flat parameter that trains to fp32, as accelerate does under mixed precision, and yields it."""
+    flat: Any = unit._flat_param
+    if unit._has_params and flat.requires_grad and flat.dtype is not torch.float32:
+        flat.data = flat.data.to(torch.float32)
+        handle: Any = unit._handle
+        handle._orig_param_dtype = torch.float32
+        yield flat

@@ -47,10 +47,14 @@ class Affine(NamedTuple):
     """Bytes of the parameters and buffers."""
     resting_per_sample: int
     """Bytes per sample of the inputs, which are alive throughout the step."""
+    only: dict[Phase, list[Instant]]
+    """Largest instants of forward and backward in the only micro-batch of a step."""
     first: dict[Phase, list[Instant]]
-    """Largest instants of forward and backward in the first micro-batch of a step."""
+    """The same in the first of several, to whose gradients others add."""
     later: dict[Phase, list[Instant]]
-    """Largest instants of forward and backward in the later micro-batches, when gradients exist from the start."""
+    """The same in one between the first and the last, when gradients exist from the start."""
+    last: dict[Phase, list[Instant]]
+    """The same in the last one."""
     evaluation: list[Instant]
     """Largest instants of an evaluation, per evaluated sample, without the training batch; none if nothing is
     evaluated.
@@ -127,16 +131,18 @@ def _affine(trace: Trace, sizes: Sequence[Ints], work: Sequence[Work]) -> Affine
         for i, section in zip(passes, again(trace, [sections[i] for i in passes]), strict=True):
             steps.append((trace.sections[i].phase, start, section))
             start = start + section.net(len(CATEGORIES))
-    first, later = (
-        {phase: _largest(section.live(start)) for phase, start, section in found}
-        for found in (steps[:PHASES], steps[PHASES:])
-    )
+    largest = [(phase, _largest(section.live(start))) for phase, start, section in steps]
+    first, later, last = (dict(largest[i:][:PHASES]) for i in (0, PHASES, -PHASES))
+    alone = passes_of(trace, before=1) if len(passes) > 2 * PHASES else []
+    only = {trace.sections[i].phase: _largest(sections[i].live(starts[i])) for i in alone} or first
     per_sample = Work(*(n // (LARGE - SMALL) for n in work[1].plus(work[0], times=-1)))
     return Affine(
         parameters=_parameters(trace, sizes),
         resting_per_sample=int(_slopes(live).sum()),
+        only=only,
         first=first,
         later=later,
+        last=last,
         evaluation=[
             instant
             for i in sections_of(trace, Phase.EVALUATION)

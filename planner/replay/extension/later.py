@@ -66,15 +66,15 @@ class Changes(NamedTuple):
         return found
 
 
-def passes_of(trace: Trace) -> list[int]:
-    """Returns the indices of the sections of forward and backward in the last step."""
-    return sections_of(trace, Phase.FORWARD, Phase.BACKWARD)
+def passes_of(trace: Trace, before: int = 0) -> list[int]:
+    """Returns the indices of the sections of forward and backward in the last step, or in one `before` it."""
+    return sections_of(trace, Phase.FORWARD, Phase.BACKWARD, before=before)
 
 
-def sections_of(trace: Trace, *phases: Phase) -> list[int]:
-    """Returns the indices of the sections of some phases in the last step."""
-    last = trace.last_step
-    return [i for i, section in enumerate(trace.sections) if section.step == last and section.phase in phases]
+def sections_of(trace: Trace, *phases: Phase, before: int = 0) -> list[int]:
+    """Returns the indices of the sections of some phases in the last step, or in one `before` it."""
+    step = trace.last_step - before
+    return [i for i, section in enumerate(trace.sections) if section.step == step and section.phase in phases]
 
 
 def again(trace: Trace, passes: Sequence[Changes]) -> list[Changes]:

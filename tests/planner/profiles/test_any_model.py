@@ -37,6 +37,12 @@ CONFIGS: dict[str, tuple[Any, str]] = {
         transformers.Glm4Config(**SMALL, num_key_value_heads=2, head_dim=64, vocab_size=2000, pad_token_id=0),
         "Glm4ForCausalLM",
     ),
+    "words": (
+        transformers.Glm4Config(
+            **SMALL, num_key_value_heads=2, head_dim=64, vocab_size=20_000, pad_token_id=0, tie_word_embeddings=True
+        ),
+        "Glm4ForCausalLM",
+    ),
     "wide": (
         transformers.Glm4Config(**SMALL, num_key_value_heads=2, head_dim=320, vocab_size=2000, pad_token_id=0),
         "Glm4ForCausalLM",
@@ -47,7 +53,8 @@ CONFIGS: dict[str, tuple[Any, str]] = {
 OF_WINDOWS = [*["sliding_attention"] * 9, *["full_attention"] * 3]
 """Kinds of the blocks of a model; without its middle ones, the last are at other places."""
 
-FSDP1 = {"gpus": 2, "sharding": "full_shard", "sharding_backend": "fsdp1"}
+FSDP2 = {"gpus": 2, "sharding": "full_shard"}
+FSDP1 = {**FSDP2, "sharding_backend": "fsdp1"}
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +96,18 @@ def test_the_profile_equals_a_replay_at_another_micro_batch(
     name = config_file(model, tmp_path) if model in CONFIGS else model
     length = None if model == "vit-msn" else 16 if model == "mamba" else 64
     result = planner.verify(name, gpu="A100-40GB", sequence_length=length, micro_batch_size=40, **choices)
-    phases = ("forward", "backward", *(["evaluation"] if "evaluation_batch_size" in choices else []))
+    phases = ("forward", "backward", "optimizer", *(["evaluation"] if "evaluation_batch_size" in choices else []))
     differences = {phase: result.phases[phase].difference for phase in phases}
+    assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_each_micro_batch_of_a_step_has_its_own_gradients_around_it(steps: int, tmp_path: Path) -> None:
+    """The only one reduces its gradients, the first of several keeps them whole, one between finds and keeps them."""
+    choices: dict[str, Any] = {"precision": "bf16-mixed", "checkpointing": "full", "gradient_accumulation_steps": steps}
+    options = {"gpu": "A100-40GB", "sequence_length": 16, "micro_batch_size": 4}
+    found = planner.verify(config_file("words", tmp_path), **options, **choices, **FSDP2)
+    differences = {phase: of.difference for phase, of in found.phases.items()}
     assert differences == pytest.approx(dict.fromkeys(differences, 0.0), abs=TOLERANCE)
 
 
@@ -229,7 +246,7 @@ def test_a_profile_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
     kept = sorted((tmp_path / "cache").iterdir())
     content = [file.read_bytes() for file in kept]
     kept[0].write_bytes(content[0][:-20])
-    kept[1].write_bytes(content[1].replace(b'"version":5', b'"version": 5'))
+    kept[1].write_bytes(content[1].replace(b'"version":6', b'"version": 6'))
     again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
     note = f"2 kept profiles in {tmp_path / 'cache'} were damaged, and were measured again."
     assert again == first.model_copy(update={"notes": (*first.notes[:1], note, *first.notes[1:])})
