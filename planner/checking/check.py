@@ -12,7 +12,8 @@ from planner.checking.changes.proposals import proposals
 from planner.checking.changes.trials import Trials
 from planner.checking.next_steps import next_steps
 from planner.checking.planned import Planned, planned
-from planner.problem.problem import CatalogSource
+from planner.problem.problem import CatalogSource, catalog_of
+from planner.problem.site import without_count
 from planner.readers.documents.patterns import Pattern
 from planner.readers.documents.reading import Place, Reading, Refusal, Said
 from planner.readers.documents.source import parse_override
@@ -66,6 +67,9 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
+    known = catalog_of(catalog)
+    if gpu is not None:
+        gpu, gpus = without_count(gpu, gpus, known)
     sources = read_sources([*map(str, paths)], launch)
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
@@ -74,7 +78,7 @@ def check(
         reading.refuse(f"no recipe among the files: none names a model: {_WAY_OUT}")
     found = Planned()
     if not reading.refused:
-        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
+        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=known)
     proposed: tuple[Change, ...] = ()
     notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
     if found.cluster is not None and changes:
