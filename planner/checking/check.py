@@ -22,7 +22,7 @@ from planner.readers.launching.sources import read_sources
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
+from planner.records.check import NO_RECIPE, Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
 
 _WAY_OUT = "give it as another FILE, or add -- --model_name_or_path NAME with the arguments of transformers' Trainer"
@@ -109,7 +109,7 @@ def _misspelt(run: Run) -> Iterator[str]:
 
 
 def _framework(run: Run, reading: Reading) -> str:
-    return str(reading.value("version", run.recipe.version if run.recipe else "none"))
+    return str(reading.value("version", run.recipe.version if run.recipe else NO_RECIPE))
 
 
 def _setting(said: Said) -> Setting:
