@@ -6,6 +6,8 @@ import re
 import shlex
 from typing import Final
 
+from hardware.counted import counted
+
 _AS_CARD: Final = "--vram 24GiB plans an NVIDIA card of that size"
 _OTHER: Final = "the memory model is of torch's CUDA and ROCm builds on data-center and GeForce cards"
 _KINDS: Final = (
@@ -44,8 +46,6 @@ _KINDS: Final = (
     (r"(ascend|910b|cambricon|cerebras|groq|graphcore|ipu|npu).*", "this accelerator is not planned", ""),
 )
 """Names without case, '-', '_' and spaces; what is said of them; and the way out, if not the usual one."""
-_COUNTED: Final = r"(?i)\s*(?:(\d{1,3})\s*[x*]\s*(\S.*?)|(\S.*?(?:[0-9B]\s*x|\s[x*]|\s?:))\s*(\d{1,3}))\s*"
-"""A number of GPUs and a name: `8xH100`, `H100 x 8`, or `H100:8`, as SkyPilot spells it."""
 _WHOLE_NODE: Final = r"(?i)\s*(?:nvidia\s+)?[dh]gx[-_\s]*([abhv]\w+)\s*"
 """A machine of NVIDIA's with eight of a GPU: `DGX H100`, `HGX-B200`."""
 _NOTEBOOKS: Final = {
@@ -63,10 +63,8 @@ def why_unplanned(name: str, key: str) -> tuple[str, str] | None:
         name: The name as it was given.
         key: The name as names are compared, without case, '-', '_' and spaces.
     """
-    if (counted := re.fullmatch(_COUNTED, name)) is not None:
-        before, named, with_mark, behind = counted.groups()
-        gpu = named or with_mark.rstrip(" xX*:")
-        return "the number of GPUs is an option of its own", f"--gpu {shlex.quote(gpu)} --gpus {int(before or behind)}"
+    if (number := counted(name)) is not None:
+        return "the number of GPUs is an option of its own", f"--gpu {shlex.quote(number[1])} --gpus {number[0]}"
     if (node := re.fullmatch(_WHOLE_NODE, name)) is not None:
         return "that is a machine, of eight GPUs", f"--gpu {node[1]} --gpus 8"
     for service, gpus in _NOTEBOOKS.items():

@@ -56,7 +56,8 @@ def fit(
             `1B` for a Llama-shaped model of about that size, `package.module:function`, which is imported and called
             for a `torch.nn.Module`, or a `Model`. Models outside the registry's families are planned by replays.
         gpu: Name or alias of a GPU or machine in the catalog, a size such as `24GiB` for a card that is not listed, or
-            a `GPU`. A machine, such as `p5.48xlarge`, decides GPUs, host memory, network and price of each node.
+            a `GPU`. A machine, such as `p5.48xlarge`, decides GPUs, host memory, network and price of each node. A name
+            may say how many a node has: `8xH100`.
         gpus: GPUs per node, from 1 to 1024; by default as many as the machine has, or else one.
         nodes: Number of nodes, from 1 to 65,536. Every GPU of every node is one data-parallel rank.
         pareto: Whether to return the front of effective batch, speed and memory as well, which is exact.

@@ -18,8 +18,8 @@ from planner.records.sweep import SweepResult
 from planner.sweeps.run import run
 from planner.sweeps.unit import Asked
 
-ALL = "all"
-"""Name that stands for all models of the registry that a family describes."""
+ALL = ("all", "any")
+"""Names that stand for all models of the registry that a family describes."""
 
 
 @question(SearchArguments)
@@ -69,4 +69,4 @@ def sweep(
 
 
 def _named(model: str) -> list[str]:
-    return [found.name for found in registry_models()] if model == ALL else [model]
+    return [found.name for found in registry_models()] if model in ALL else [model]

@@ -12,7 +12,8 @@ from planner.checking.changes.proposals import proposals
 from planner.checking.changes.trials import Trials
 from planner.checking.next_steps import next_steps
 from planner.checking.planned import Planned, planned
-from planner.problem.problem import CatalogSource
+from planner.problem.problem import CatalogSource, catalog_of
+from planner.problem.site import without_count
 from planner.readers.documents.patterns import Pattern
 from planner.readers.documents.reading import Place, Reading, Refusal, Said
 from planner.readers.documents.source import parse_override
@@ -21,7 +22,7 @@ from planner.readers.launching.sources import read_sources
 from planner.readers.registry import READERS
 from planner.readers.run import Run
 from planner.readers.settle import settle
-from planner.records.check import Change, CheckResult, KeyPlace, Remark, Setting
+from planner.records.check import NO_RECIPE, Change, CheckResult, KeyPlace, Remark, Setting
 from strategies import Choice
 
 _WAY_OUT = "give it as another FILE, or add -- --model_name_or_path NAME with the arguments of transformers' Trainer"
@@ -66,6 +67,9 @@ def check(
     if not paths:
         raise PlannerError("no file is given", "planner check run.yaml")
     given = overrides if isinstance(overrides, Mapping) else dict(map(parse_override, overrides))
+    known = catalog_of(catalog)
+    if gpu is not None:
+        gpu, gpus = without_count(gpu, gpus, known)
     sources = read_sources([*map(str, paths)], launch)
     run = Run(sources, READERS, given, gpus and gpus * (nodes or 1))
     reading = run.reading
@@ -74,7 +78,7 @@ def check(
         reading.refuse(f"no recipe among the files: none names a model: {_WAY_OUT}")
     found = Planned()
     if not reading.refused:
-        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=catalog)
+        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=known)
     proposed: tuple[Change, ...] = ()
     notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
     if found.cluster is not None and changes:
@@ -105,7 +109,7 @@ def _misspelt(run: Run) -> Iterator[str]:
 
 
 def _framework(run: Run, reading: Reading) -> str:
-    return str(reading.value("version", run.recipe.version if run.recipe else "none"))
+    return str(reading.value("version", run.recipe.version if run.recipe else NO_RECIPE))
 
 
 def _setting(said: Said) -> Setting:

@@ -102,7 +102,7 @@ def _machine(function: F, *, gpu_required: bool, several: bool = False) -> F:
 def _where(function: F, *, gpu_required: bool, several: bool) -> F:
     section, more = "Machine", "; several: 1,2,4" if several else ""
     kind = WHOLE_NUMBERS if several else WHOLE_NUMBER
-    groups = ", or several: A100,H100, any, machines, AWS" if several else ""
+    groups = ", or several: A100,2xL4, any, machines, AWS" if several else ""
     return decorated(
         option(
             "--gpu",
@@ -112,7 +112,7 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             section=section,
             gathers=several,
             callback=_not_both,
-            help=f"See `planner gpus` and `planner machines`{groups}.",
+            help=f"See `planner gpus` and `planner machines`; 8xH100 is eight of them{groups}.",
         ),
         option(
             "--vram",

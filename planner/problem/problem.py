@@ -28,7 +28,7 @@ from planner.problem.checks import (
     check_target,
 )
 from planner.problem.one import options_of_one
-from planner.problem.site import Site
+from planner.problem.site import Site, without_count
 from planner.problem.ways import cannot_run, ways_to_run
 from planner.records.asked.axes import RequestError, parse_axes, whole
 from planner.records.asked.request import DEFAULT_SEQUENCE_LENGTH, Request
@@ -93,7 +93,8 @@ class Problem:
         self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
         self.model, task = _found(model, values.get("task"), progress)
-        site = Site.of(gpu, self.catalog, values.get("gpus"))
+        gpu, gpus = without_count(gpu, values.get("gpus"), self.catalog)
+        site = Site.of(gpu, self.catalog, gpus)
         self.gpu_asked = gpu.name if isinstance(gpu, GPU) else gpu.strip()
         length, values = values.get("sequence_length"), {**values, "gpus": site.gpus}
         values["host_memory_bytes"] = parse_bytes("host_memory", values.pop("host_memory", None))

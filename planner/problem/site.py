@@ -8,6 +8,32 @@ from hardware import GPU, Catalog, Cluster, Machine
 from planner.records.asked.axes import RequestError, whole
 
 
+def without_count(gpu: str | GPU, gpus: int | None, catalog: Catalog) -> tuple[str | GPU, int | None]:
+    """Returns a GPU, and how many of it a node has, where a name may say both, as `8xH100` does.
+
+    Args:
+        gpu: A GPU, or a name.
+        gpus: GPUs per node as asked for beside the name.
+        catalog: Where names are looked up; those that it has are no numbers of others.
+
+    Raises:
+        RequestError: The name and `gpus` say different numbers.
+    """
+    if not isinstance(gpu, str) or catalog.find(gpu) is not None or catalog.find_machine(gpu) is not None:
+        return gpu, gpus
+    from hardware.counted import counted  # few names need it
+
+    found = counted(gpu)
+    if found is None:
+        return gpu, gpus
+    number, name = found
+    if gpus is not None and whole(gpus) != number:
+        raise RequestError(
+            f"gpus is {gpus}, but {gpu.strip()} says {number} of them", "leave one of the two numbers out"
+        )
+    return name, number
+
+
 class Site(NamedTuple):
     """Holds a GPU, how many of them a node has, and what the node is rented as, where that is known."""
 

@@ -8,7 +8,7 @@ from typing import Final
 from hardware import GPU, Catalog
 from hardware.errors import shown
 from hardware.names.named import name_key
-from planner.problem.site import Site
+from planner.problem.site import Site, without_count
 from planner.records.asked.axes import RequestError, whole
 
 ANY: Final = "any"
@@ -31,7 +31,10 @@ def are_several(gpu: Names, gpus: Counts, nodes: Counts, catalog: Catalog) -> bo
     """Returns whether more than one machine is asked for."""
     names = names_of(gpu)
     several = len(names) > 1 or any(isinstance(counts, Sequence) and len(counts) > 1 for counts in (gpus, nodes))
-    return several or (isinstance(names[0], str) and _group(names[0], catalog) is not None)
+    if several:
+        return True
+    name, _ = without_count(names[0], None, catalog)
+    return isinstance(name, str) and _group(name, catalog) is not None
 
 
 def sites_of(gpu: Names, catalog: Catalog, gpus: Counts, nodes: Counts) -> list[tuple[Site, int]]:
@@ -40,7 +43,8 @@ def sites_of(gpu: Names, catalog: Catalog, gpus: Counts, nodes: Counts) -> list[
     Several nodes are of the largest number of GPUs only: nobody rents more nodes before one is full.
 
     Args:
-        gpu: Names of GPUs and machines, sizes, `any`, `machines`, or the name of a provider.
+        gpu: Names of GPUs and machines, sizes, `any`, `machines`, or the name of a provider; `8xH100` says how many a
+            node has.
         catalog: Where names are looked up.
         gpus: Numbers of GPUs per node; machines of a group that have another number are left out.
         nodes: Numbers of nodes.
@@ -61,7 +65,12 @@ def sites_of(gpu: Names, catalog: Catalog, gpus: Counts, nodes: Counts) -> list[
     return list({(site.name, site.gpus, number): (site, number) for site, number in several}.values())
 
 
-def _sites(name: str | GPU, catalog: Catalog, counts: tuple[int, ...]) -> Iterator[Site]:
+def _sites(named: str | GPU, catalog: Catalog, counts: tuple[int, ...]) -> Iterator[Site]:
+    name, number = without_count(named, None, catalog)
+    if number is not None:
+        for count in counts:
+            without_count(named, count, catalog)
+        counts = (number,)
     group = _group(name, catalog) if isinstance(name, str) else None
     if group is not None:
         for site in group:

@@ -9,6 +9,8 @@ from planner.records.verification import SCHEMA_VERSION
 
 Purpose = Literal["fits", "larger batch", "faster step"]
 """What a change of a run is for."""
+NO_RECIPE = "none"
+"""Framework of files none of which is a recipe."""
 
 
 class KeyPlace(Record):

@@ -81,11 +81,16 @@ class FitResult(Displayed, Record):
 
     @property
     def recommended(self) -> Plan:
-        """Returns the plan to run; `plans` must not be empty.
+        """Returns the plan to run.
 
         It is the best one by the objective. Where that is the largest batch, which few runs have a use for, it is the
         fastest one at a usual batch, unless the best one was verified.
+
+        Raises:
+            RequestError: Nothing fits.
         """
+        if not self.plans:
+            raise self._nothing_fits()
         looks_for_batch = self.request.objective in (None, Objective.BATCH)
         if looks_for_batch and self.usual and self.verification is None and self.searched.sampler is None:
             return self.usual[0]
@@ -99,14 +104,18 @@ class FitResult(Displayed, Record):
         """
         listed = self.listed
         if not listed:
-            raise RequestError(
-                f"nothing fits for {self.request.model}: there is no plan", "planner fit says what would"
-            )
+            raise self._nothing_fits()
         if number is None:
             return self.recommended
         if not 0 < number <= len(listed):
             raise RequestError(f"the answer has {len(listed)} plans, not a plan {number}", f"1 to {len(listed)}")
         return listed[number - 1]
+
+    def _nothing_fits(self) -> RequestError:
+        where = f"{self.request.model} on {self.request.where}"
+        return RequestError(
+            f"nothing fits for {where}: there is no plan", "planner fit says what would, shortfall.ways"
+        )
 
     def numbered(self) -> Callable[[Plan], int]:
         """Returns a function from a plan of the answer to its number, which commands take that take the answer."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.text import Text
 
 from planner.records.machines import MachinePlan, MachineRanking
 from planner.records.plan import Plan
@@ -14,6 +13,7 @@ from planner.report.parts import words
 from planner.report.parts.blocks import Wrapped, notes
 from planner.report.parts.format import count, gib, plural, thousands, total_usd, usd
 from planner.report.parts.table import Column, shrunk, table_lines
+from planner.report.ways import Command
 
 _EXPENDABLE = ("micro x accum x ranks", "ckpt", "GiB", "precision")
 """Columns that are left out where the terminal is narrow, one after the other."""
@@ -90,7 +90,7 @@ class MachineRankingReport(NamedTuple):
 
     def _commands(self) -> Iterator[RenderableType]:
         for machine in self.result.machines[:1]:
-            yield Text(f"  {machine.command}", style="bold", no_wrap=True, overflow="ignore")
+            yield Command(machine.command)
 
 
 def _costs(plans: Sequence[Plan]) -> list[Column]:

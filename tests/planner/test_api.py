@@ -120,6 +120,11 @@ def test_when_nothing_fits_the_shortfall_names_moment_term_and_ways_that_work(op
         assert fit("llama-2-70b", **changed).plans, way
 
 
+def test_where_nothing_fits_no_plan_is_recommended_and_the_error_says_so() -> None:
+    with pytest.raises(PlannerError, match="nothing fits for llama-2-70b on 1 x T4: there is no plan"):
+        _ = fit("llama-2-70b", gpu="T4").recommended
+
+
 def test_a_gpu_without_bf16_leaves_it_out_and_says_so() -> None:
     result = fit("gpt2", gpu="T4")
     assert all("bf16" not in p.strategy.precision for p in result.plans)

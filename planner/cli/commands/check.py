@@ -104,8 +104,9 @@ def check(
     if not given:
         raise PlannerError(f"{overrides[0]!r} is no file here, and is taken for KEY=VALUE", "planner check run.yaml")
     if each:
-        if as_json or fixed is not None:
-            raise PlannerError(f"--each prints lines, not {'--json' if as_json else '--fix'}", "one run at a time")
+        others = {"--json": as_json, "--notes": notes, "--fix": fixed is not None}
+        if given_with := next((name for name, is_given in others.items() if is_given), None):
+            raise PlannerError(f"--each prints lines, not {given_with}", "one run at a time")
         ctx.exit(_each(given, overrides, arguments))
     result = read(given, overrides=overrides, **arguments)
     if fixed is not None:

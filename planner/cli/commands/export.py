@@ -11,7 +11,7 @@ import click
 from planner.cli.arguments import FILE, WHOLE_NUMBER, Completed
 from planner.cli.command import Command, Option
 from planner.cli.options import catalog_option, option
-from planner.cli.output import print_text
+from planner.cli.output import print_text, show_progress
 
 
 class FrameworkName(Completed):
@@ -69,7 +69,7 @@ class TargetOption(Option):
     metavar="FRAMEWORK",
     help="Whose script a launcher, such as bash or slurm, starts; transformers unless given.",
 )
-@option("-o", "--output", type=FILE, metavar="DIR", default=".", show_default=True, help="Folder of the files.")
+@option("-o", "--output", type=FILE, metavar="DIR", default="run", show_default=True, help="Folder of the files.")
 @option(
     "--plan",
     "rank",
@@ -86,10 +86,13 @@ def export(plan: str, to: str, output: Path, force: bool, **options: Any) -> Non
 
     PLAN is a file that `planner fit --json` or `planner estimate --json` wrote, or - for standard input. Every choice
     that memory depends on is set. The files are read back as `planner check` reads them and have to make the same plan:
-    what the target cannot say is an error that names it.
+    what the target cannot say is an error that names it. Printed are their paths, below the folder `run` unless -o says
+    another one.
     """
     from planner.exporting.export import export as made
     from planner.exporting.export import write
 
-    for path in write(made(plan, to, **options), output, force=force):
+    paths = write(made(plan, to, **options), output, force=force)
+    for path in paths:
         print_text(str(path))
+    show_progress(f"written to {output.resolve()}")

@@ -14,12 +14,14 @@ from hardware import Catalog, load_catalog
 from hardware.errors import PlannerError
 from planner.cli.command import is_model
 from planner.cli.hints.rewording import is_read
+from planner.problem.site import without_count
 
 
 def together(args: Sequence[str], ctx: click.Context) -> str | None:
-    """Returns a command line in which two words that are one name, or two GPUs, are one word; None if no two are.
+    """Returns a command line in which words that are one name, or two GPUs, are one word; None if none are.
 
-    In `fit 7B --gpu rtx 4090` they are one name, and in `fit 7B --gpu T4 L4` two GPUs.
+    In `fit 7B --gpu rtx 4090` they are one name, in `fit 7B --gpu 2x rtx 4090` as well, and in `fit 7B --gpu T4 L4` two
+    GPUs.
 
     Args:
         args: The command line, without the program's name.
@@ -27,22 +29,22 @@ def together(args: Sequence[str], ctx: click.Context) -> str | None:
     """
     catalog = _catalog()
     for i in range(1, len(args) - 1):
-        first, second = args[i : i + 2]
-        if "-" in (first[:1], second[:1]):
-            continue
-        name = f"{first} {second}"
-        if args[i - 1] == "--gpu" and _is_gpu(first, catalog) and _is_gpu(second, catalog):
-            name = f"{first},{second}"
-        elif not (_is_gpu(name, catalog) or is_model(name)):
-            continue
-        line = [*args[:i], name, *args[i + 2 :]]
-        if is_read(line[1:], ctx):
-            return shlex.join(["planner", *line])
+        for words in (args[i : i + 2], args[i : i + 3]):
+            if any(word.startswith("-") for word in words):
+                continue
+            name = " ".join(words)
+            if args[i - 1] == "--gpu" and len(words) == 2 and all(_is_gpu(word, catalog) for word in words):
+                name = ",".join(words)
+            elif not (_is_gpu(name, catalog) or is_model(name)):
+                continue
+            line = [*args[:i], name, *args[i + len(words) :]]
+            if is_read(line[1:], ctx):
+                return shlex.join(["planner", *line])
     return None
 
 
 def with_gpu(args: Sequence[str], ctx: click.Context) -> str | None:
-    """Returns a command line in which `--gpu` stands before the word, or the two, that name a GPU; None if none do.
+    """Returns a command line in which `--gpu` stands before the words that name a GPU, up to three; None if none do.
 
     In `fit 7B 4090` it is the word 4090. Of a command line that has `--gpu`, None is returned.
 
@@ -53,7 +55,7 @@ def with_gpu(args: Sequence[str], ctx: click.Context) -> str | None:
     if "--gpu" in args:
         return None
     catalog = _catalog()
-    for length in (1, 2):
+    for length in (1, 2, 3):
         for i in range(1, len(args) - length + 1):
             name = " ".join(args[i : i + length])
             line = [*args[:i], *args[i + length :], "--gpu", name]
@@ -71,10 +73,11 @@ def _catalog() -> Catalog | None:
 
 
 def _is_gpu(name: str, catalog: Catalog | None) -> bool:
-    """Returns whether a name is one of a GPU or machine of the catalog, or says a size of memory."""
+    """Returns whether a name is one of a GPU or machine of the catalog, with or without a number, or says a size."""
     if catalog is None:
         return False
     try:
+        name = str(without_count(name, None, catalog)[0])
         return catalog.find_machine(name) is not None or catalog.lookup(name) is not None
     except PlannerError:  # a size that no card has
         return False

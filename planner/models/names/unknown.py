@@ -11,9 +11,19 @@ from hardware.errors import PlannerError, UnknownNameError, normalized, shown
 from planner.models.names.other_kinds import other_kind
 from planner.models.registered import by_name, entries, registered
 
+_EVERY = ("all", "any", "every", "*")
+"""Words for every model, none of which is planned alone."""
+
 
 def unknown_model(text: str) -> UnknownNameError:
     """Returns the error of a name that is of no model, with the way out."""
+    if text.casefold() in _EVERY:
+        error = UnknownNameError("model", text, ())
+        error.reword(
+            f"{shown(text)} is no model, and this plans one at a time",
+            "planner sweep all --gpu NAME plans every model of the registry, planner sweep MODEL... several",
+        )
+        return error
     is_id = "/" in text
     known = [name for entry in entries() for name in entry.names if ("/" in name) == is_id]
     error = UnknownNameError("model", text, known, same=lambda name: by_name()[normalized(name)].name)

@@ -40,7 +40,7 @@ def change_lines(result: CheckResult, *, full: bool = False) -> Iterator[Wrapped
             if change.arguments:
                 yield Wrapped(Text(f"arguments: {change.arguments}", "green"), indent=5)
     if len(result.changes) > 1 and not full:
-        yield Wrapped("more diffs: --notes", "dim")
+        yield Wrapped("the others in full: --notes", "dim")
 
 
 def _numbers(change: Change) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from planner.records.check import CheckResult, KeyPlace, Remark, Setting
+from planner.records.check import NO_RECIPE, CheckResult, KeyPlace, Remark, Setting
 from planner.records.plan import Memory
 from planner.report.parts.blocks import Wrapped, fields
 from planner.report.parts.categories import category_bytes
@@ -44,7 +44,7 @@ def decisive(reading: Mapping[str, Setting], memory: Memory) -> Iterator[str | T
 
 def settings(result: CheckResult) -> Iterator[Wrapped]:
     """Yields what was read: the planner's word, its value, and the key or the default that says it."""
-    yield Wrapped(f"read as {result.framework}", "bold", indent=0)
+    yield Wrapped(read_as(result), "bold", indent=0)
     yield from fields([(_name(word), _whole(setting)) for word, setting in result.reading.items()])
     yield from _keys("no effect on memory", result.without_effect)
     yield from _keys("not understood", result.not_understood)
@@ -60,11 +60,16 @@ def summary(result: CheckResult, untold: int) -> Iterator[Wrapped]:
         untold: Number of notes that are not shown.
     """
     given = sum(setting.place is not None for setting in result.reading.values())
-    read = f"read as {result.framework}: {given} of {plural(len(result.reading), 'setting')} given, the rest by default"
+    read = f"{read_as(result)}: {given} of {plural(len(result.reading), 'setting')} given, the rest by default"
     more = f"; {plural(untold, 'more note')}" if untold else ""
     yield Wrapped(f"{read}{more}: --notes", "dim", indent=0)
     yield from _keys("not understood", result.not_understood, _MOST_KEYS)
     yield from _keys("read by nobody", [remark.place for remark in result.dead if remark.place], _MOST_KEYS)
+
+
+def read_as(result: CheckResult) -> str:
+    """Returns what the files were read as; without a recipe that is nobody's."""
+    return "read" if result.framework == NO_RECIPE else f"read as {result.framework}"
 
 
 def remark_text(remark: Remark) -> str:

@@ -47,6 +47,15 @@ def test_the_command_writes_files_and_overwrites_none(tmp_path: Path) -> None:
     assert run("export", "-", "--to", "trl", "-o", str(tmp_path / "file" / "x"), given=plan).exit_code == 2
 
 
+def test_without_a_folder_files_are_in_one_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = planned().model_dump_json()
+    monkeypatch.chdir(tmp_path)
+    first = run("export", "-", "--to", "trl", given=plan)
+    assert (first.exit_code, [path.name for path in tmp_path.iterdir()]) == (0, ["run"])
+    assert sorted(first.stdout.splitlines()) == sorted(map(str, Path("run").iterdir()))
+    assert run("export", "-", "--to", "trl", given=plan).exit_code == 2  # what is there stays
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     plan, named = planned().model_dump_json(), tmp_path / "sft.yaml"
     refused = run("export", "-", "--to", "trl", "-o", str(named), given=plan)

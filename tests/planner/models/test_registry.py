@@ -231,6 +231,13 @@ def test_a_name_far_from_all_others_comes_with_the_other_ways_to_give_a_model() 
     )
 
 
+@pytest.mark.parametrize("name", ["any", "all", "ALL"])
+def test_a_word_for_every_model_comes_with_the_command_that_plans_them(name: str) -> None:
+    assert message(name).startswith(
+        f"'{name}' is no model, and this plans one at a time\nhint: planner sweep all --gpu "
+    )
+
+
 def test_an_unknown_hub_id_comes_with_the_way_to_read_it() -> None:
     assert message("xyz/qqq") == (
         "unknown model 'xyz/qqq'\n"
