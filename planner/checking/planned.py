@@ -70,7 +70,7 @@ def planned(
     try:
         model, note = model_of(reading, run)
         notes += note
-        say_targets(reading, model)
+        notes += say_targets(reading, model)
         say_attention(reading, model)
         if reading.refused:
             return Planned(notes=tuple(notes))

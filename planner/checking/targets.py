@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from planner.models import Foreign, Model
 from planner.readers.documents.patterns import Pattern
-from planner.readers.documents.reading import Reading
+from planner.readers.documents.reading import Place, Reading
 from strategies import ALL_LINEAR
 
 _BLOCKS: Mapping[str, str] = {
@@ -32,38 +32,60 @@ _ENDS = ("lm_head", "embed_out", "embed_tokens", "wte", "embed_in", "word_embedd
 _SHOWN = 3
 
 
-def say_targets(reading: Reading, model: Model | Foreign) -> None:
-    """Says by short names which layers get adapters, or refuses what chooses in another way.
+def say_targets(reading: Reading, model: Model | Foreign) -> list[str]:
+    """Says by short names which layers get adapters, or refuses what chooses in another way; returns notes.
 
     Args:
         reading: What is read; its pattern is replaced.
         model: The model whose modules are looked through.
     """
     said = reading.said.get("lora_targets")
-    if said is None or not isinstance(said.value, Pattern):
-        return
+    if said is not None and isinstance(said.value, Pattern):
+        _say_pattern(reading, said.value, said.place, model)
+    elif said is not None and isinstance(said.value, tuple):
+        known = _adaptable(model)
+        names = tuple(name for name in said.value if name in known or name in _ENDS)
+        without = ", ".join(name for name in said.value if name not in names)
+        # PEFT refuses a list only if none of its names has a layer: tuners_utils.py, `inject_adapter`
+        if known and names and without:
+            reading.say("lora_targets", names, said.place, f"{model.name} has no layer {without}")
+            return [f"{model.name} has no layer {without}: PEFT leaves such names of a list without adapters"]
+    return []
+
+
+def _adaptable(model: Model | Foreign) -> tuple[str, ...]:
+    """Returns the names of linear layers, or none of a model with experts, where names are also of parameters."""
+    if not isinstance(model, Model):
+        from planner.profiles import ProfiledModel  # few recipes name such a model
+
+        return ProfiledModel.of(model, lambda line: None).target_names
+    layers = (layer for part in model.inventory.parts for layer in part.linears)
+    return () if any(layer.experts > 1 for layer in layers) else model.target_names
+
+
+def _say_pattern(reading: Reading, pattern: Pattern, place: Place | None, model: Model | Foreign) -> None:
     del reading.said["lora_targets"]
-    pattern, why = said.value, _unknown(model)
+    why = _unknown(model)
     if why is not None or not isinstance(model, Model):
-        reading.refuse(f"layers with adapters by {pattern}: {why}", said.place)
+        reading.refuse(f"layers with adapters by {pattern}: {why}", place)
         return
     blocks = next((path for path in _paths(model) if any(map(pattern.matches, _linears(model, path)))), None)
     if blocks is None:
-        reading.refuse(f"{pattern} matches no linear layer of {model.name}, which PEFT refuses", said.place)
+        reading.refuse(f"{pattern} matches no linear layer of {model.name}, which PEFT refuses", place)
         return
     others = [path for path in _beside(model, blocks) if pattern.matches(path)]
     if others:
-        reading.refuse(f"adapters on {', '.join(others[:_SHOWN])}, which {pattern} matches", said.place)
+        reading.refuse(f"adapters on {', '.join(others[:_SHOWN])}, which {pattern} matches", place)
     chosen = _chosen(pattern, model, blocks)
     partly = next((name for name, places in chosen.items() if len(set(places.values())) > 1), None)
     if partly is not None:
         yes, no = ([path for path, is_one in chosen[partly].items() if is_one is on] for on in (True, False))
         what = f"adapters on {len(yes)} of {len(yes) + len(no)} layers {partly}: on {yes[0]}, not on {no[0]}"
-        reading.refuse(what, said.place)
+        reading.refuse(what, place)
         return
     names = tuple(name for name, places in chosen.items() if all(places.values()))
     every = len(names) == len(chosen)
-    reading.say("lora_targets", ALL_LINEAR if every else names, said.place, "the layers that it matches")
+    reading.say("lora_targets", ALL_LINEAR if every else names, place, "the layers that it matches")
 
 
 def _unknown(model: Model | Foreign) -> str | None:

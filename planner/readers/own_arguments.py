@@ -28,7 +28,8 @@ def refuse_own(reading: Reading, script: str, unknown: Collection[Place], length
         length: Argument that says how long sequences are, with which the reader would know it.
         batch: The one that says the micro-batch.
     """
-    own = [place for place in unknown if _TRAINS.search(place.key.lower())]
+    refused = {each.place for each in reading.refused}
+    own = [place for place in unknown if _TRAINS.search(place.key.lower()) and place not in refused]
     if own:
         reading.refuse(f"what {script} makes of {', '.join(place.key for place in own)}", own[0])
     for word, pattern, key in (("sequence_length", _LENGTH, length), ("micro_batch_size", _BATCH, batch)):

@@ -10,6 +10,8 @@ from planner.readers.reader import Reader
 
 MODEL = "model_name_or_path"
 """Argument that names the model of a script of transformers or TRL."""
+MODELS = (MODEL, "model_name", "model_path", "model_id")
+"""Arguments by which scripts of users' own call it."""
 TRAINS = words(
     """
     deepspeed fsdp num_train_epochs max_steps learning_rate lr_scheduler_type warmup_ratio warmup_steps weight_decay
@@ -25,7 +27,7 @@ def reader_of(source: Source, readers: Sequence[Reader]) -> Reader:
         mine = source.program == reader.name or (not source.program and reader.recognizes(source.data))
         if mine and (not source.script or reader.is_of_script(source.script)):
             return reader
-    if source.script and MODEL in source.data and not TRAINS.isdisjoint(source.data):
+    if source.script and not source.data.keys().isdisjoint(MODELS) and not TRAINS.isdisjoint(source.data):
         return readers[-1]
     if source.script:
         raise UnknownFileError(

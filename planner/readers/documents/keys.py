@@ -104,6 +104,11 @@ class Keys:
         self._refuse(found, "not a list of names")
         return None
 
+    def path_of(self, section: str) -> Entry | None:
+        """Returns the entry of a section in whose place stands the path of a file that is not here."""
+        found = self._entries.get(section)
+        return found if found is not None and isinstance(found.value, str) and found.value else None
+
     def say_whole(self, word: str, *names: str, otherwise: int, why: str) -> int:
         """Says a whole number, or a default where no key says it, and returns what is said.
 

@@ -131,11 +131,23 @@ class Source(NamedTuple):
         return self.document.line((*self.root, *location))
 
     def entries(self, table: Table) -> dict[str, Entry]:
-        """Returns every key with its value; keys of the table's sections are written with dots."""
+        """Returns every key with its value; keys of the table's sections are written with dots.
+
+        A section may be the path of a JSON, as transformers takes `fsdp_config`: training_args.py.
+        """
         found = {**dict(self._flat(self.recipe, (), table)), **self.flags}
+        for path, entry in list(found.items()):
+            name = str(entry.value)
+            if name.lower().endswith(".json") and table.is_section(path) and (near := found_near(name, self.file)):
+                del found[path]
+                found = {**read_source(str(near)).entries_below(path, table), **found}
         for key, value in self.overrides.items():
             found[key] = Entry(value, Place(COMMAND_LINE, 0, key))
         return found
+
+    def entries_below(self, section: str, table: Table) -> dict[str, Entry]:
+        """Returns the keys of a file that is a section of another one, with dots."""
+        return {f"{section}.{key}": entry for key, entry in self._flat(self.data, (), table)}
 
     def _flat(self, data: Mapping[str, Any], above: Location, table: Table) -> Iterator[tuple[str, Entry]]:
         for name, value in data.items():
@@ -174,8 +186,8 @@ def found_near(name: str, file: str | None) -> Path | None:
 
     Else it counts from a directory above the file that names it, where a repository's root may be.
     """
-    above = Path(file).parents if file is not None else ()
     try:
+        above = Path(file).absolute().parents if file is not None else ()
         return next((path for folder in (Path(), *above) if (path := folder / name).is_file()), None)
     except (OSError, ValueError):  # a name that no file can have
         return None

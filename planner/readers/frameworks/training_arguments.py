@@ -10,6 +10,7 @@ from planner.readers.documents.keys import Keys
 from planner.readers.documents.source import Table, words
 from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.reader import Reader, Role
+from planner.readers.recognized import MODELS
 from planner.readers.run import Run
 from planner.readers.trainer.engine import read_engine
 from planner.readers.trainer.fsdp import fsdp_decides, fsdp_idle, fsdp_left_out
@@ -33,10 +34,17 @@ _SOURCE = "transformers 5.24, training_args.py"
 _LENGTHS = ("block_size", "max_length", "max_seq_length", "model_max_length")
 _CHECKPOINTS = ("gradient_checkpointing", "activation_checkpointing")
 _KWARGS = tuple(f"{name}_kwargs" for name in _CHECKPOINTS)
+_EARLIER = (
+    *("evaluation_strategy", "overwrite_output_dir", "no_cuda", "fp16_backend", "half_precision_backend"),
+    *("fsdp_transformer_layer_cls_to_wrap", "fsdp_min_num_params", "save_safetensors", "include_inputs_for_metrics"),
+    *("per_gpu_train_batch_size", "per_gpu_eval_batch_size", "jit_mode_eval", "use_ipex", "use_mps_device"),
+    *("past_index", "push_to_hub_token", "sharded_ddp", "tpu_num_cores"),
+)
+"""Arguments of transformers 4 that 5 has no more, and refuses."""
 
 TABLE = Table(
     decides={
-        "model_name_or_path": "model",
+        **dict.fromkeys(MODELS, "model"),
         "dtype": "precision",
         "torch_dtype": "precision",
         "bf16": "precision",
@@ -52,6 +60,7 @@ TABLE = Table(
         **{f"{name}.use_reentrant": "checkpointing" for name in _KWARGS},
         "activation_checkpointing_kwargs.offload": "checkpointing",
         "activation_checkpointing_kwargs.every_n_layers": "checkpoint_every",
+        **{key: "the version of transformers" for key in _EARLIER if key != "evaluation_strategy"},
         "optim": "optimizer",
         "attn_implementation": "attention",
         "use_liger_kernel": "kernels, loss",
@@ -69,16 +78,16 @@ TABLE = Table(
         "use_peft": "adapters, which the arguments do not describe",
     },
     left_out={**TRAINER_LEFT_OUT, **fsdp_left_out("fsdp_config")},
-    idle=(TRAINER_IDLE - {"tf32", "label_smoothing_factor", "evaluation_strategy"})
+    idle=(TRAINER_IDLE - {"tf32", "label_smoothing_factor", *_EARLIER})
     | fsdp_idle("fsdp_config")
     | words("""do_eval dataset_name dataset_config_name train_file validation_file validation_split_percentage
             preprocessing_num_workers max_train_samples max_eval_samples config_name tokenizer_name use_fast_tokenizer
             model_type streaming overwrite_cache keep_linebreaks token low_cpu_mem_usage _n_gpu n_gpu mp_parameters
-            log_level no_cuda use_ipex use_mps_device jit_mode_eval eval_use_gather_object past_index
-            split_batches tpu_num_cores tpu_metrics_debug fp16_backend fp16_opt_level half_precision_backend
-            per_gpu_train_batch_size per_gpu_eval_batch_size include_inputs_for_metrics include_for_metrics torchdynamo
-            ray_scope group_by_length sortish_sampler predict_with_generate fsdp_min_num_params
-            fsdp_transformer_layer_cls_to_wrap auto_find_batch_size_kwargs warmup_ratio use_legacy_prediction_loop"""),
+            log_level eval_use_gather_object 
+            split_batches tpu_metrics_debug fp16_opt_level 
+            include_for_metrics torchdynamo
+            ray_scope group_by_length sortish_sampler predict_with_generate 
+            auto_find_batch_size_kwargs warmup_ratio use_legacy_prediction_loop"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "eval_", "dataset_", "fp16_"),
 )
 
@@ -96,12 +105,14 @@ def read_of(keys: Keys, run: Run, checkpoint: str) -> None:
         run: The files.
         checkpoint: The dtype of weights that no key says, that of usual checkpoints.
     """
-    reading = keys.reading
-    reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
+    reading, earlier = keys.reading, keys.entry(*_EARLIER)
+    if earlier is not None:
+        reading.say("version", "transformers 4", earlier.place, f"{earlier.place.key} is no argument of transformers 5")
+    reading.say("model", keys.word(*MODELS), keys.place(*MODELS))
     reading.say("task", "causal-lm", why="a language model, unless its script trains another")
     reading.say("finetuning", Finetuning.FULL, why="TrainingArguments has no adapters")
-    read_engine(keys, run)
-    _read_precision(keys, checkpoint)
+    read_engine(keys, run, earlier=earlier is not None)
+    _read_precision(keys, checkpoint, earlier=earlier is not None)
     read_batches(keys, "per_device_train_batch_size", 8, _SOURCE)
     if keys.entry(*_LENGTHS):
         reading.say("sequence_length", keys.whole(*_LENGTHS), keys.place(*_LENGTHS))
@@ -109,36 +120,38 @@ def read_of(keys: Keys, run: Run, checkpoint: str) -> None:
     why = "run_clm.py: texts are joined and cut" if full else "padded to the longest, unless the script packs"
     reading.say("batching", Batching.FULL if full else Batching.PADDED, place, why)
     read_optimizer(keys, "optim", program="Trainer")
-    _read_checkpointing(keys)
+    _read_checkpointing(keys, earlier is not None)
     read_attention(keys, "attn_implementation")
     read_liger(keys, _SOURCE)
     if (keys.word("eval_strategy", "evaluation_strategy") or "no").lower() not in ("no", "false"):
         read_evaluation(keys)
 
 
-def _read_precision(keys: Keys, checkpoint: str) -> None:
+def _read_precision(keys: Keys, checkpoint: str, *, earlier: bool) -> None:
     reading = keys.reading
     half = "bf16" if keys.flag("bf16") else "fp16" if keys.flag("fp16") else None
     name, place = keys.word("dtype", "torch_dtype"), keys.place("dtype", "torch_dtype")
-    usual = dict.fromkeys(("auto", None), checkpoint)
-    stored = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", **usual}.get(name)
+    loaded = "fp32" if earlier else checkpoint
+    stored = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "auto": checkpoint, None: loaded}.get(name)
     if stored is None:
         reading.refuse(f"the dtype {name}", place)
         return
     said = keys.place(half or "bf16") or place
     if half is None and (launched := reading.said.get("launcher precision")):
         half, said = launched.value, launched.place
-    why = "" if place else f"transformers 5, from_pretrained: weights as the checkpoint has them, {checkpoint}"
+    as_checkpoint = f"5, from_pretrained: weights as the checkpoint has them, {checkpoint}"
+    why = "" if place else f"transformers {'4, from_pretrained: fp32' if earlier else as_checkpoint}"
     read_precision(reading, half, said, stored=stored, tf32=keys.flag("tf32"), why=why)
 
 
-def _read_checkpointing(keys: Keys) -> None:
+def _read_checkpointing(keys: Keys, earlier: bool) -> None:
     reading, place = keys.reading, keys.place(*_CHECKPOINTS)
     if not keys.flag(*_CHECKPOINTS):
         if reading.value("checkpointing") is None:
             reading.say("checkpointing", Checkpointing.NONE, place, "" if place else f"{_SOURCE}: off")
         return
-    reentrant = keys.flag(*(f"{name}.use_reentrant" for name in _KWARGS))
+    # transformers 4, modeling_utils.py, `gradient_checkpointing_enable`: reentrant unless the arguments say otherwise
+    reentrant = keys.flag(*(f"{name}.use_reentrant" for name in _KWARGS), otherwise=earlier)
     choice = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
     if keys.flag("activation_checkpointing_kwargs.offload"):
         choice = Checkpointing.OFFLOAD

@@ -52,7 +52,7 @@ def read(keys: Keys, run: Run) -> None:
     reading.say("model", keys.word("model_name_or_path"), keys.place("model_name_or_path"))
     _read_task(keys)
     _read_finetuning(keys, source)
-    read_engine(keys, run)
+    read_engine(keys, run, earlier=bool(old))
     _check_storage(keys)
     _read_precision(keys, bool(old), source)
     read_batches(keys, "per_device_train_batch_size", 8, "transformers/training_args.py")

@@ -128,6 +128,7 @@ TABLE = Table(
         quantization_device_map infer_dtype enable_thinking ignore_pad_token_for_loss compute_accuracy
         disable_shuffling early_stopping_steps
         include_effective_tokens_per_second hf_hub_token ms_hub_token om_hub_token new_special_tokens add_tokens
+        fsdp_transformer_layer_cls_to_wrap fsdp_min_num_params resume_lora_training checkpoint_dir
         add_special_tokens split_special_tokens eval_num_beams eval_on_each_dataset data_shared_file_system
         """
     ),

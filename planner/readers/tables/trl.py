@@ -83,7 +83,7 @@ TABLE = Table(
     | fsdp_idle("fsdp_config")
     | words(
         """
-        ignore_bias_buffers
+        ignore_bias_buffers tokenizer_name_or_path
         dataset_name dataset_config dataset_num_proc dataset_text_field dataset_kwargs dataset_splits
         datasets dataset_train_split dataset_test_split dataset_streaming dataset_configs
         dataset_prompt_column dataset_batch_size chat_template chat_template_path eos_token pad_token

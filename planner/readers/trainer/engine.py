@@ -9,10 +9,17 @@ from planner.readers.trainer.shared import SYNC
 from strategies import GradientSync, Offload, Sharding, ShardingBackend
 
 _FSDP_WHY = "transformers/training_args.py: version 2 since 5.10"
+_FSDP_EARLIER = "transformers 4, training_args.py: version 1"
 
 
-def read_engine(keys: Keys, run: Run) -> None:
-    """Says sharding by `deepspeed`, `fsdp` and `fsdp_config`; a launcher's file has said it otherwise."""
+def read_engine(keys: Keys, run: Run, *, earlier: bool = False) -> None:
+    """Says sharding by `deepspeed`, `fsdp` and `fsdp_config`; a launcher's file has said it otherwise.
+
+    Args:
+        keys: The keys.
+        run: The files.
+        earlier: Whether transformers 4 reads them, whose FSDP is of version 1 unless a key says it.
+    """
     reading = keys.reading
     deepspeed = keys.entry("deepspeed")
     if deepspeed is not None:
@@ -30,7 +37,10 @@ def read_engine(keys: Keys, run: Run) -> None:
                 reading.say("sharding", FSDP_STRATEGIES[name.lower()], place)
             elif name.lower() not in ("auto_wrap", "offload"):
                 reading.refuse(f"FSDP's {name}", place)
-        read_fsdp(keys, "fsdp_config", place, version=2, why=_FSDP_WHY)
+        if (path := keys.path_of("fsdp_config")) is not None:
+            reading.refuse(f"{path.value} is not here, which says how FSDP divides the model", path.place)
+        version, why = (1, _FSDP_EARLIER) if earlier else (2, _FSDP_WHY)
+        read_fsdp(keys, "fsdp_config", place, version=version, why=why)
         if "offload" in names:
             reading.say("offload", Offload.CPU, place)
     elif reading.value("sharding") is None:

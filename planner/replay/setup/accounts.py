@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.allocator.kinds import KINDS
 from planner.replay.stand_ins import flash
 from planner.replay.stand_ins.losses import fused as fused_loss
-from planner.replay.stand_ins.quantized.linear import linear as quantized
+from planner.replay.stand_ins.quantized import linear as quantized
 from strategies import (
     Accounts,
     AdapterDtype,

@@ -83,3 +83,13 @@ def test_what_has_no_word_is_refused_by_its_name(targets: Any, model: str, reaso
 )
 def test_a_strangers_expression_is_tried_only_if_matching_it_takes_no_time(expression: str, problem: str) -> None:
     assert problem_of(expression) == problem
+
+
+def test_a_name_of_a_list_without_a_layer_gets_no_adapter(tmp_path: Path) -> None:
+    """Published lists name layers that a model has not: Phi-3 has qkv_proj and gate_up_proj, and PEFT trains o_proj."""
+    found = checked(tmp_path, ["q_proj", "o_proj", "gate_proj"], "microsoft/Phi-3-mini-4k-instruct")
+    assert not found.refused
+    assert found.reading["lora_targets"].value == ["o_proj"]
+    assert any("has no layer q_proj, gate_proj" in note for note in found.notes)
+    assert checked(tmp_path, ["q", "k"], "microsoft/Phi-3-mini-4k-instruct").refused
+    assert checked(tmp_path, ["q_proj", "lm_head"]).refused
