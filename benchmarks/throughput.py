@@ -4,8 +4,8 @@
     python benchmarks/throughput.py --rows TEXT # each run whose name or source has the text
     python benchmarks/throughput.py --left-out  # each source by constants that it did not give
 
-The step times are in benchmarks/published/data: those of Hugging Face's trainer in llm_fine_tuning_bench.csv, all
-others in step_times.yaml.
+The step times are in benchmarks/published/data: those of Hugging Face's trainer in llm_fine_tuning_bench.csv and
+fms_acceleration.yaml, all others in step_times.yaml; but those of a T4, which are in benchmarks/measured/t4.yaml.
 Errors are of tokens per second, signed: +10% means that the planner says 10% more than was measured. A pair is two runs
 of one source whose measured speeds differ by more than 5%; it is right if the planner puts the two in the same order.
 """
@@ -19,11 +19,18 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations, groupby
 from operator import attrgetter
 
-from published.sets import bench, fms
+from published.sets import bench, fitcheck, fms
 from published.throughput.left_out import left_out
 from published.throughput.speed import Speed, ask
 from published.throughput.step_times import Timed, timed
 
+SETS: dict[str, Callable[[], list[Timed]]] = {
+    "Step times": timed,
+    bench.SOURCE: bench.timed,
+    fms.SOURCE: fms.timed,
+    fitcheck.SOURCE: fitcheck.timed,
+}
+"""What reads the runs of each set, by its name."""
 FAR_APART = 1.05
 """Ratio of measured speeds from which on a pair has an order."""
 
@@ -34,10 +41,11 @@ def main() -> None:
     parser.add_argument("--left-out", action="store_true", help="predict each source by constants of the others")
     options = parser.parse_args()
     if options.left_out:
-        speeds = left_out([ask(run) for run in [*timed(), *bench.timed(), *fms.timed()]])
+        speeds = left_out([ask(run) for read in SETS.values() for run in read()])
         print("\n".join(table(sorted(speeds, key=attrgetter("run.source")))))
         return
-    for name, runs in {"Step times": timed(), bench.SOURCE: bench.timed(), fms.SOURCE: fms.timed()}.items():
+    for name, read in SETS.items():
+        runs = read()
         if options.rows is not None:
             runs = [run for run in runs if options.rows in f"{run.source} {run.name}"]
         speeds = sorted((ask(run).speed() for run in runs), key=attrgetter("run.source"))

@@ -123,12 +123,12 @@ BY_CAPABILITY: dict[str, Sustained] = {
     # Products: SimuMax's median; memory: SimuMax's 0.81 of cross-entropy. fp32: 16.6 of 19.5 TFLOP/s on an A100 PCIe
     # (DATA, issue 108); a V100 reaches 14.2 of 15.7 (issue 140).
     "8.0": Sustained(0.72, 0.72, 0.81, _AMPERE_ATTENTION, fp32=0.85),
-    # Boards with 70 to 300 W: 62 TFLOP/s of an RTX A5000 (230 W) in fsdp_qlora's step times. GeForce, whose units sum
+    # Boards with 70 to 300 W: what the four in `BY_BOARD` that were measured do per joule. GeForce, whose units sum
     # in fp32 at half of the others' rate, is bound by them at any shape as Ada's are, and reaches their share: in the
     # best shape an RTX 3090 does 75.5 to 76.7 of 71 TFLOP/s (zzc0721/torch-performance-test-data 9d82827, database.md).
     # fp32: half of the units take turns with integers; an RTX 3080 Ti does 23.9 of 34.1 TFLOP/s (DATA, issue 132).
     # Boards are bound by their power: an A40 with 300 W does 23.2, an RTX A4000 with 140 W 10.6 (issues 185 and 97).
-    "8.6": Sustained(0.96, 0.96, 0.81, _GEFORCE_ATTENTION, 0.27e12, fp32=0.70, fp32_flops_per_joule=0.077e12),
+    "8.6": Sustained(0.96, 0.96, 0.81, _GEFORCE_ATTENTION, 0.39e12, fp32=0.70, fp32_flops_per_joule=0.077e12),
     # RTX 4090: 158.6 of 165 TFLOP/s in the best shape (mli/transformers-benchmarks, issue 4). L40S (350 W): 180 TFLOP/s
     # in LLMFineTuningBench's step times. PCIe: by way of the host's memory, as virtual machines do. fp32: an RTX 4090
     # does 52.6 of 82.6 TFLOP/s, an L4 with 72 W 11.4 of 30.3 (DATA, issues 78 and 120).
@@ -158,6 +158,8 @@ BY_BOARD: dict[str, dict[str, Any]] = {
     # clock runs at a lower voltage.
     "L4": {"flops_per_joule": 0.765e12},
     "A40": {"flops_per_joule": 0.383e12},
+    # 62 TFLOP/s at 230 W in fsdp_qlora's step times, and in Lambda's of BERT.
+    "RTX-A5000": {"flops_per_joule": 0.27e12},
     "RTX-A4000": {"flops_per_joule": 0.414e12},
     "RTX-A2000-6GB": {"flops_per_joule": 0.404e12},
     "RTX-A2000-12GB": {"flops_per_joule": 0.404e12},

@@ -69,6 +69,17 @@ def _attention(capability: str, kernel: str) -> tuple[Put, float]:
     return put, sustained.BY_CAPABILITY[capability].attention[kernel][0]
 
 
+def _of_board(board: str) -> tuple[Put, float]:
+    def put(value: float) -> AbstractContextManager[Any]:
+        return patch.dict(sustained.BY_BOARD, {board: {"flops_per_joule": value}})
+
+    return put, sustained.BY_BOARD[board]["flops_per_joule"]
+
+
+def _on_an_a5000(asked: Asked) -> bool:
+    return asked.cluster.gpu.name == "RTX-A5000"
+
+
 def _on(capability: str) -> Callable[[Asked], bool]:
     return lambda asked: asked.cluster.gpu.compute_capability == capability
 
@@ -79,11 +90,11 @@ def _constants() -> list[Constant]:
         # the best shape's share, as an A100 would reach it
         Constant(("llm-foundry", "fms-fsdp"), 0.80 * sustained.BEST_TO_MEDIAN, _on("9.0"), *_share("9.0", "products")),
         Constant(("torchtitan", hf), math.inf, _on("9.0"), *_share("9.0", "flops_per_joule")),
-        Constant(("fsdp_qlora",), math.inf, _on("8.6"), *_share("8.6", "flops_per_joule")),
+        Constant(("fsdp_qlora",), 0.39e12, _on_an_a5000, *_of_board("RTX-A5000")),  # as other boards
         Constant((hf,), math.inf, _on("8.9"), *_share("8.9", "flops_per_joule")),
         # The middle of what FlashAttention-2's paper says of the first one; on Hopper by the ratio of the second.
         Constant(("llm-foundry",), 0.325, _of_flash_1("8.0"), *_attention("8.0", "flash-1")),
-        Constant(("llm-foundry",), 0.325 * hopper["flash-2"][0] / 0.5, _of_flash_1("9.0"), *_attention("9.0", "flash-1")),
+        Constant(("llm-foundry",), 0.65 * hopper["flash-2"][0], _of_flash_1("9.0"), *_attention("9.0", "flash-1")),
         Constant((hf,), 0.43, _by_pcie("8.0"), *_share("8.0", "pcie")),  # SimuMax: 13.5 of 31.5 GB/s
         Constant((hf,), 0.43, _by_pcie("8.9"), *_share("8.9", "pcie")),
         Constant((hf, "llm-foundry"), collectives.OVERLAP, _of_fsdp1, *_of_module(collectives, "OVERLAP_OF_FSDP1")),
@@ -93,7 +104,7 @@ def _constants() -> list[Constant]:
         Constant((hf,), USUAL_LAUNCH, lambda asked: asked.run.slow_host, *_of_module(speed, "SLOW_LAUNCH")),
         # An A100's share of it.
         Constant(("fitcheck",), 0.36, _on("7.5"), *_attention("7.5", "efficient")),
-        Constant(("fitcheck",), 0.27e12, _on("7.5"), *_share("7.5", "flops_per_joule")),
+        Constant(("fitcheck",), 0.39e12, _on("7.5"), *_share("7.5", "flops_per_joule")),
     ]  # fmt: skip
 
 

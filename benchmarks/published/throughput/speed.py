@@ -7,7 +7,7 @@ from typing import NamedTuple
 from published.libraries.kernels import IMPLEMENTATIONS
 from published.throughput.step_times import Timed
 
-from hardware import Cluster, Link, load_catalog
+from hardware import GPU, Cluster, Link, load_catalog
 from planner.memory import MemoryModel, Traffic, Work
 from planner.memory.step.traffic import hooked_modules
 from planner.memory.tracing.implementations import TODAY
@@ -17,6 +17,8 @@ from strategies import Strategy
 
 WORKLOAD = ("gpus", "nodes", "sequence_length", "task")
 """Arguments of a request that are no technique."""
+ANY_WITH_BF16 = "A100-80GB-SXM"
+"""A GPU on which runs in fp16 are planned as such in bf16; their work does not depend on it."""
 SLOW_LAUNCH = 46e-6
 """Seconds in which a slow host launches a kernel: LoRA of Llama-3.1-8B at 512 tokens on one GPU takes 0.25 s for 5,538
 of them in LLMFineTuningBench, whose jobs have two processors for each GPU (github.com/IBM/ado at 1c62218,
@@ -82,7 +84,8 @@ def ask(run: Timed) -> Asked:
         kind = "roce" if run.rdma else "ethernet"
         gpu = gpu.model_copy(update={"network_link": Link(kind=kind, bytes_per_second=share)})
     workload = {name: axes.pop(name) for name in WORKLOAD if name in axes}
-    problem, _, candidate = resolve_one(run.model, gpu, None, axes, workload, size, steps)
+    planned = load_catalog().get(ANY_WITH_BF16) if run.fp16 else gpu
+    problem, _, candidate = resolve_one(run.model, planned, None, axes, workload, size, steps)
     strategy, memory = candidate.strategy, problem.memory
     if run.kernel in IMPLEMENTATIONS and isinstance(memory, MemoryModel):
         memory = memory.by(IMPLEMENTATIONS[run.kernel](TODAY))
@@ -93,6 +96,19 @@ def ask(run: Timed) -> Asked:
     if run.hooked and isinstance(memory, MemoryModel):
         modules = hooked_modules(memory.units(memory.setting(strategy), strategy.sharding))
         traffic = traffic._replace(modules=modules, lockstep=True)
-    if run.replicated_adapters:
+    if run.replicated_adapters and isinstance(memory, MemoryModel):
         traffic = traffic._replace(units=len(memory.units(memory.setting(strategy), strategy.sharding)))
-    return Asked(run, problem.cluster, strategy, work, memory.recomputation(strategy), traffic)
+    return Asked(
+        run,
+        _computing_fp16(gpu, problem.cluster) if run.fp16 else problem.cluster,
+        strategy,
+        work,
+        memory.recomputation(strategy),
+        traffic,
+    )
+
+
+def _computing_fp16(gpu: GPU, cluster: Cluster) -> Cluster:
+    """Returns a cluster of GPUs whose rate in bf16 is that in fp16."""
+    peaks = gpu.peak_flops.model_copy(update={"bf16": gpu.peak_flops.fp16})
+    return Cluster(gpu.model_copy(update={"peak_flops": peaks}), cluster.gpus_per_node, cluster.nodes)

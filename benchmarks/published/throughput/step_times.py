@@ -40,6 +40,7 @@ class Timed(NamedTuple):
         launched: Kernels of a micro-batch that the run's library launched and today's does not.
         waits: Whether experts of the run's library are a loop, in which the host waits for the GPU.
         slow_host: Whether the host launches kernels as slowly as `published.throughput.speed.SLOW_LAUNCH` says.
+        fp16: Whether the run trains fp16 weights with fp32 copies (apex's O2), which is asked as bf16-true.
         idle: Seconds of each step in which the run's loop lets the GPU wait for the host.
         replicated_adapters: Whether FSDP1 leaves adapters alone, which then are no units.
         hooked: Whether DeepSpeed's ZeRO-3 has hooks around the modules of a run on one GPU, which shards nothing.
@@ -59,6 +60,7 @@ class Timed(NamedTuple):
     launched: int = 0
     waits: bool = False
     slow_host: bool = False
+    fp16: bool = False
     idle: float = 0.0
     replicated_adapters: bool = False
 
@@ -97,9 +99,21 @@ def _timed(source: str, group: dict[str, Any], row: list[Any]) -> Timed:
         "step_seconds": tokens / value,
         "samples_per_second": value * length / gpus / nodes,
     }[group["metric"]]
-    machine, network = (model, gpu, gpus * nodes), group.get("network")
-    link, hooked = group.get("links", {}).get(gpu), group.get("hooked", False)
-    return Timed(source, name, _model(model, length), request, per_second, machine, kernel, network, True, link, hooked)
+    machine = (model, gpu, gpus * nodes)
+    return Timed(
+        source,
+        name,
+        _model(model, length),
+        request,
+        per_second,
+        machine,
+        kernel,
+        network=group.get("network"),
+        link=group.get("links", {}).get(gpu),
+        hooked=group.get("hooked", False),
+        fp16=group.get("fp16", False),
+        idle=group.get("idle", 0.0),
+    )
 
 
 @cache

@@ -21,8 +21,8 @@ quantization also the mean of the scales and the 256 values of a scale (bitsandb
 
 LAUNCHES = 3
 """Launches' worth of Python that `MatMul4Bit` runs in a pass beside what it launches: on a CPU, with weights of
-64 x 64, its forward takes 94 us longer than a plain layer's (118 with quantized scales) and its backward 88 (111), where
-a launch is 27 us and the dequantized weight counts as one (the scales as another; bitsandbytes 0.50.2, torch 2.13)."""
+64 x 64, its forward takes 94 us longer than a plain layer's (118 with quantized scales) and its backward 88 (111). A
+launch is 27 us, and the dequantized weight counts as one, the scales as another (bitsandbytes 0.50.2, torch 2.13)."""
 
 
 def stored_bytes(rows: int, columns: int, *, double: bool) -> int:
