@@ -77,6 +77,12 @@ def test_attention_runs_at_the_rate_of_its_kernel() -> None:
     assert sdpa > flash_2
 
 
+def test_sdpa_runs_the_memory_efficient_kernel_where_there_is_no_flash_attention() -> None:
+    found = rates("T4", Precision.FP16_MIXED)
+    assert found.attention_forward == pytest.approx(65e12 * 0.13)
+    assert found.attention_fp32 == pytest.approx(0.5 * 70 * 0.061e12)
+
+
 def test_a_node_drives_all_its_network_in_a_collective_and_one_nic_between_peers() -> None:
     found = rates("A100-40GB-SXM", gpus=8, nodes=2)
     assert found.node_link_bytes == pytest.approx(300e9 * 0.78)

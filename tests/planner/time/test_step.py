@@ -38,6 +38,7 @@ WORK = Work(bytes_per_sample=3_000)
         (Work(fp32_flops_per_sample=300), 2 * 30.0, 0.0),
         (Work(fp8_flops_per_sample=800), 2 * 2.0, 0.0),
         (Work(attention_forward=100, attention_backward=200), 2 * (2.0 + 5.0), 0.0),
+        (Work(attention_fp32=20), 2 * 4.0, 0.0),
         (Work(bytes_per_sample=4_000), 0.0, 2 * 4.0),
         (Work(fixed_bytes=7_000), 0.0, 7.0),
         (Work(written_per_sample=500, written_fixed=1_000), 0.0, 2 * 0.5 + 1.0),
