@@ -194,7 +194,8 @@ def joined(
     """
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
     copies = parts[-1].returned is not None
-    found, body, returned, outputs, outlives = [], (0, 0), 0, parts[-1].outputs[1], (0, 0)
+    found: list[Part] = []
+    body, returned, outputs, outlives = (0, 0), 0, parts[-1].outputs[1], (0, 0)
     for part in parts:
         if part.leaves_body:
             part = part._replace(drops=body)
