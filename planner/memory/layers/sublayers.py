@@ -54,8 +54,6 @@ class Sublayers(PassState):
             if name != self.unconverted and float8.converts(x.width, out_features):
                 unquantized = float8.layer
         layer, base = (quantized.layer, quantized.base) if quantized and not kept else (unquantized, Base())
-        if kept:
-            x = self.to(x, self.dtypes.kept, f"{name} input in the weight's dtype")
         if isinstance(method, Lora) and (adapts or method.separates_experts) and method.adapts(name.rpartition(".")[2]):
             return adapted(self, method, name, x, out_features, bias, layer, base)
         return layer(self, name, x, out_features, bias)[0]
@@ -166,6 +164,10 @@ class Sublayers(PassState):
         filled = self.fill_slices(first, shared, heads, "filled columns")
         filled.heads_first = True
         return filled
+
+    def to_kept(self, x: Tensor) -> Tensor:
+        """Returns `x` in the dtype of layers that are kept in fp32 where others are in fp16."""
+        return self.to(x, self.dtypes.kept, "input in the weight's dtype")
 
     def clamp_fp16(self, x: Tensor) -> Tensor:
         """Returns `x` clamped where it is in fp16, otherwise `x` itself."""

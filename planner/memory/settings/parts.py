@@ -130,11 +130,12 @@ class Part(NamedTuple):
             kept: (fixed, per-sample) bytes that stay until the graph of the step is gone.
             happened: What happens to parameters in that forward.
         """
-        fixed, beside = arguments
+        # A leaf that it has made for later blocks lives beside the one that it makes again.
+        fixed, beside = arguments[0] + self.leaf[0], arguments[1] + self.leaf[1]
         beside += 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
 
         def of_backward(instants: Sequence[Snapshot], first: Sequence[Snapshot] = ()) -> tuple[Snapshot, ...]:
-            again = [*first, *(raised(s, fixed, beside) for s in instants)]
+            again = [*(raised(s, *self.leaf) for s in first), *(raised(s, fixed, beside) for s in instants)]
             return envelope([raised(s, *kept) for s in again] if any(kept) else again)
 
         return Part(
@@ -193,7 +194,8 @@ def joined(
     """
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
     copies = parts[-1].returned is not None
-    found, body, returned, outputs, outlives = [], (0, 0), 0, parts[-1].outputs[1], (0, 0)
+    found: list[Part] = []
+    body, returned, outputs, outlives = (0, 0), 0, parts[-1].outputs[1], (0, 0)
     for part in parts:
         if part.leaves_body:
             part = part._replace(drops=body)
@@ -201,6 +203,9 @@ def joined(
         body = body[0] + part.body[0], body[1] + part.body[1]
         if any(outlives):
             part = part._replace(kept=(part.kept[0] + outlives[0], part.kept[1] + outlives[1]))
+        if any(part.leaf) and found and not reentrant:  # a leaf and its gradient, which the graph's edges refer to
+            (kept, varying), (leaf, of_samples) = part.kept, part.leaf
+            part = part._replace(kept=(kept + 2 * leaf, varying + 2 * of_samples), leaf=(0, 0))
         outlives = part.masks if reentrant else (0, 0)
         for name, shared in part.shares.items():
             fixed, per_sample = shared.num_bytes

@@ -176,6 +176,7 @@ class T5(Headed):
         else:
             hidden = f.activation(activation, f.linear(f"{name}.wi", normed, self.d_ff))
         hidden = f.dropout(hidden, self.dropout_rate)
+        hidden = f.to_kept(hidden)
         hidden = f.linear(f"{name}.wo", hidden, self.hidden_size, kept=True)
         return f.add(x, f.dropout(hidden, self.dropout_rate))
 

@@ -29,7 +29,7 @@ class Widths(DisentangledWidths):
         """Records nothing, as all operations on one tensor."""
         return x
 
-    cap = clamp = clamp_fp16 = sigmoid = times_positions = times
+    cap = clamp = clamp_fp16 = sigmoid = times_positions = to_kept = times
 
     def dropout(self, x: int, probability: float) -> int:
         """Records nothing."""

@@ -55,6 +55,10 @@ class Elementwise(Protocol[T]):
         """Clamps `x` to what fp16 can represent, where it is in fp16."""
         ...
 
+    def to_kept(self, x: T) -> T:
+        """Casts `x` to the dtype of a layer that is `kept` (`Forward.linear`)."""
+        ...
+
     def slices(self, x: T, widths: Sequence[int], *, split: bool = False) -> list[T]:
         """Returns consecutive columns of `x` as views of these widths.
 

@@ -50,7 +50,7 @@ class Forward(Mixtures[T], Lifetimes[T], Disentangled[T], Elementwise[T], Poolin
                 the experts, unless each expert has layers of its own.
             written_out: Whether the modeling file writes `x @ weight.T + bias`.
             kept: Whether the layer is one of `_keep_in_fp32_modules`, which are in fp32 where others are in fp16, and
-                are not quantized; `x` is cast to its dtype.
+                are not quantized; `to_kept` casts its input.
             in_head: Whether the layer is a classifier's head, or part of one, which can train as a module.
         """
         ...
