@@ -121,7 +121,9 @@ class Run:
         if source.script:
             length = next((key for key in _LENGTHS if key in reader.table.decides), _LENGTHS[0])
             batch = (reader.spelling.numbers.get("micro_batch_size") or ("per_device_train_batch_size",))[0]
-            refuse_own(self.reading, source.script, self.reading.unknown, length, batch)
+            entries = source.entries(reader.table)
+            unknown = {place: entries[place.key].value for place in self.reading.unknown if place.key in entries}
+            refuse_own(self.reading, source.script, unknown, length, batch)
 
     def _override(self, role: Role) -> None:
         """Gives a file those values of the command line whose keys its program knows."""

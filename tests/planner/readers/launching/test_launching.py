@@ -140,6 +140,8 @@ def test_a_flag_with_a_mapping_and_one_that_is_off(tmp_path: Path) -> None:
         (f"torchrun train.py {SFT} --lora_enable True --lora_r 8", "what train makes of lora_enable, lora_r"),
         # LoRA of a script that calls its rank `rank`: github.com/mesolitica/malaya, session/qwen2.5/72b-lora-128.sh
         (f"torchrun -m train {SFT} --rank 128", "what train makes of rank"),
+        # github.com/AnswerDotAI/fsdp_qlora, train.sh
+        (f"python train.py {SFT} --max_steps 9 --train_type custom_qlora", "what train makes of train_type"),
         (
             f"deepspeed finetune.py {SFT} --use_lora True --q_lora True",  # github.com/QwenLM/Qwen, finetune
             "what finetune makes of use_lora, q_lora",
