@@ -35,6 +35,7 @@ WORDS = {
     "outputs",
     "precision_without_bf16",
     "sequence_length",
+    "target_length",
     "task",
     "version",
 }
