@@ -47,6 +47,7 @@ _ATTENTIONS = {
     "sdpa": Attention.SDPA,
     "fa2": Attention.FLASH_2,
     "fa3": Attention.FLASH_3,
+    "true": Attention.FLASH_2,  # until 0.7, hparams/model_args.py: `flash_attn: bool`, a flag without a value
 }
 
 

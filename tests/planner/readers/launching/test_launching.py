@@ -193,6 +193,16 @@ def test_open_instruct_is_known_by_its_path(tmp_path: Path) -> None:
     assert [remark.what for remark in other.refused] == ["what finetune makes of use_lora"]
 
 
+def test_a_flag_of_an_earlier_llama_factory_is_flash_attention(tmp_path: Path) -> None:
+    """github.com/GAIR-NLP/cs2916, hw2/finetune/run.sh; github.com/hiyouga/LLaMA-Factory/issues/3259."""
+    script = (
+        "python src/train_bash.py --stage sft --do_train --model_name_or_path Qwen/Qwen2.5-0.5B --flash_attn --bf16"
+    )
+    result = read(script, tmp_path)
+    assert not result.refused
+    assert (result.framework, *said(result, "attention")) == ("LLaMA-Factory 0.9.5", "flash-attention-2")
+
+
 def test_a_variable_with_an_open_one_in_it_is_split(tmp_path: Path) -> None:
     """Launchers' arguments stand in one variable, with a count that only a run says: QwenLM/Qwen, finetune_ds.sh."""
     script = 'N=$(count gpus)\nARGS="\n  --nproc_per_node $N --nnodes 2\n"\ntorchrun $ARGS sft.py ' + SFT
