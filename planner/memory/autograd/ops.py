@@ -56,8 +56,12 @@ class Ops(Views):
         """
         by_zero3 = self.by_zero3 and not written_out
         with nullcontext() if written_out else self.tape.module(weight.module):
+            # Autocast casts the last argument first: its wrapper expands them in a call, which GCC evaluates from right
+            # to left (ATen/autocast_mode.h, `WrapFunction_`); so backward casts the gradient of x before the weight's.
+            cast = [self.autocast_weight(w, f"{name} weight") for w in (bias, weight) if w is not None]
+            weights = cast[::-1]
+            del cast
             x = self.autocast_input(x, f"{name} input")
-            weights = [self.autocast_weight(w, f"{name} weight") for w in (weight, bias) if w is not None]
             saved: list[Storage | None] = []
             if not by_zero3:
                 saved += self._saved(x, weights[0])
@@ -101,7 +105,8 @@ class Ops(Views):
             flops: FLOPs per sample.
             name: Name of the result among saved tensors.
         """
-        a, b = self.autocast_input(a, f"{name} left"), self.autocast_input(b, f"{name} right")
+        b = self.autocast_input(b, f"{name} right")  # before the left one, as in `linear`
+        a = self.autocast_input(a, f"{name} left")
         saved = [self.tape.save(other) for one, other in ((a, b), (b, a)) if one.variable is not None]
         out = self.product(out_per_sample, out_width, a.itemsize, name, a, b, flops=flops, operation=Operation.BMM)
         return self.differentiate(out, self.own_targets(a, b), saved, flops=flops * len(saved), begins=SECOND)

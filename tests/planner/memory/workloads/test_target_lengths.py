@@ -63,9 +63,10 @@ def test_products_are_those_of_the_replayed_step(lengths: tuple[int, int], t5: s
     source, target = lengths
     fields = {"sequence_length": source, "target_length": target}
     derived, counted = (
-        problem.memory.work(problem.strategy()).fp32_flops_per_sample
+        work.fp32_flops_per_sample + work.attention_fp32
         for model in (t5, Foreign("replayed", T5))
         for problem in [Problem(model, "T4", None, {"precision": ("fp32",), "attention": ("sdpa",)}, fields)]
+        for work in [problem.memory.work(problem.strategy())]
     )
     assert counted - derived == LAYERS * 7 * WIDTH * target**2
 
