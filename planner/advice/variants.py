@@ -9,8 +9,9 @@ from typing import Any
 from planner.memory import StepMemory
 from planner.problem.accumulation import accumulation_of
 from planner.problem.goal import limits_of
+from planner.problem.model import step_memory_of
 from planner.problem.one import options_of_one
-from planner.problem.problem import Problem, budget_bytes, named_at, step_memory_of
+from planner.problem.problem import Problem, budget_bytes, named_at
 from planner.problem.site import Site
 from planner.records.asked.request import Request
 from planner.search import Solver

@@ -9,8 +9,9 @@ from typing import Any
 from planner.models import Model
 from planner.models.registry import recognize
 from planner.models.tasks import task_of
+from planner.problem.model import default_length
 from planner.problem.one import options_of_one
-from planner.problem.problem import Problem, default_length
+from planner.problem.problem import Problem
 from planner.records.asked.amounts import spelled_count, spelled_seconds, spelled_share
 from planner.records.asked.request import Request
 from planner.records.asked.sizes import spelled_bytes

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from hardware import GPU, Catalog, Cluster, load_catalog
+from hardware import GPU, Catalog, load_catalog
 from hardware.errors import shown
 from planner.extras import Progress
-from planner.memory import MemoryModel, StepMemory, TracedModel
 from planner.memory.settings.dtypes import HALF
-from planner.models import Foreign, Model, recognize
-from planner.models.tasks import for_task, task_of
+from planner.models import Foreign, Model
 from planner.problem.accumulation import bound
 from planner.problem.batches import check_batching
 from planner.problem.checks import (
@@ -27,11 +25,12 @@ from planner.problem.checks import (
     check_sequence,
     check_target,
 )
+from planner.problem.model import AnyModel, default_length, found, step_memory_of
 from planner.problem.one import options_of_one
 from planner.problem.site import Site, without_count
 from planner.problem.ways import cannot_run, ways_to_run
 from planner.records.asked.axes import RequestError, parse_axes, whole
-from planner.records.asked.request import DEFAULT_SEQUENCE_LENGTH, Request
+from planner.records.asked.request import Request
 from planner.records.asked.sizes import parse_bytes
 from planner.records.asked.space import SpaceSource, framework_of, given_by
 from strategies import (
@@ -45,16 +44,10 @@ from strategies import (
     ShardingBackend,
     Space,
     Strategy,
-    Task,
     violation,
 )
 
-if TYPE_CHECKING:  # torch is imported only for models that are planned by replays
-    from planner.profiles import ProfiledModel
-
 C = TypeVar("C")
-AnyModel: TypeAlias = "Model | ProfiledModel"
-"""Model of the registry's families, or one that is planned by replays."""
 CatalogSource = Catalog | str | Path | None
 """Catalog, or path of a file that adds to the built-in one; None for the file that PLANNER_CATALOG names, if any."""
 
@@ -92,7 +85,7 @@ class Problem:
         self.framework = framework_of(axes)
         self.catalog, self.catalog_source = catalog_of(catalog), catalog
         self.task_asked = values.get("task") is not None
-        self.model, task = _found(model, values.get("task"), progress)
+        self.model, task = found(model, values.get("task"), progress)
         gpu, gpus = without_count(gpu, values.get("gpus"), self.catalog)
         site = Site.of(gpu, self.catalog, gpus)
         self.gpu_asked = gpu.name if isinstance(gpu, GPU) else gpu.strip()
@@ -196,58 +189,6 @@ class Problem:
 def budget_bytes(gpu: GPU, headroom: float) -> int:
     """Returns the bytes that a process may take: the GPU's usable bytes less the headroom, a share of them."""
     return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
-
-
-def _found(model: str | Model | Foreign, task: str | None, progress: Progress) -> tuple[AnyModel, Task | None]:
-    """Returns the model that a caller means, with the head of a task, and the task, where it is known.
-
-    A model outside the registry's families is built to find out what it is.
-    """
-    if not isinstance(model, Model | Foreign):
-        model = recognize(model)
-    if task is not None:
-        model = for_task(model, Task.parse(task))
-    if isinstance(model, Model):
-        return model, task_of(model)
-    from planner.profiles import ProfiledModel
-
-    return ProfiledModel.of(model, progress), task_of(model)
-
-
-def step_memory_of(model: AnyModel, request: Request, cluster: Cluster) -> StepMemory:
-    """Returns the model's memory on a cluster: derived for the registry's families, else from replays."""
-    if isinstance(model, Model):
-        traced = TracedModel(model.inventory, request.sequence_length, target_length=request.target_length)
-        return MemoryModel(
-            traced,
-            cluster,
-            evaluation_batch_size=request.evaluation_batch_size,
-            batching=request.batching,
-            mean_length=request.mean_length,
-            loading=request.loading,
-            outputs=request.outputs,
-        )
-    if request.outputs is not Outputs.RELEASED:
-        raise ContradictionError(
-            f"outputs={request.outputs}, but of {model.name} only a step is known whose loop releases them",
-            f"--outputs {Outputs.RELEASED}",
-        )
-    from planner.profiles import ProfiledMemory
-
-    return ProfiledMemory(
-        model,
-        request.sequence_length,
-        cluster,
-        evaluation_batch_size=request.evaluation_batch_size,
-        target_length=request.target_length,
-    )
-
-
-def default_length(model: AnyModel) -> int:
-    """Returns the default tokens per sequence: 2048, or all positions if fewer, or the samples' only length."""
-    if model.tokens_per_sample is not None:
-        return model.tokens_per_sample
-    return min(DEFAULT_SEQUENCE_LENGTH, model.usual_length or DEFAULT_SEQUENCE_LENGTH)
 
 
 def named_at(site: Site) -> dict[str, Any]:
