@@ -66,7 +66,7 @@ def _start_lightly() -> None:
     gc.set_threshold(100_000)
     if os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__") == "__all__":
         loader = type(sys)("pydantic.plugin._loader")
-        loader.get_plugins = tuple  # type: ignore[attr-defined]
+        vars(loader)["get_plugins"] = tuple
         sys.modules[loader.__name__] = loader
 
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import Final
 
-from hardware.counted import counted
+from hardware.names.counted import counted
 
 _AS_CARD: Final = "--vram 24GiB plans an NVIDIA card of that size"
 _OTHER: Final = "the memory model is of torch's CUDA and ROCm builds on data-center and GeForce cards"

@@ -25,8 +25,8 @@ _RUN = {
 }
 """Field of a request for each option that describes a run."""
 _AS_THEY_STAND = (
-    *("gpus", "nodes", "headroom", "loading", "evaluation_batch_size", "batching", "mean_length", "target_length"),
-    "outputs",
+    *("gpus", "nodes", "headroom", "loading", "outputs"),
+    *("evaluation_batch_size", "batching", "mean_length", "target_length"),
 )
 """Fields of a request whose options have their names."""
 _AMOUNTS: Mapping[str, Callable[[Any], str]] = {

@@ -71,7 +71,7 @@ def _said(request: Request, plan: Plan, all_of: Sequence[tuple[Request, Plan]]) 
     requests = [other for other, _ in all_of]
     for name in _ENDINGS:
         if len({getattr(other, name) for other in requests}) > 1 and getattr(request, name) is not None:
-            yield f"{getattr(request, name)}{_ENDINGS.get(name, '')}"
+            yield f"{getattr(request, name)}{_ENDINGS[name]}"
     where = {(other.gpu, other.gpus * other.nodes) for other in requests}
     if len(where) > 1 and request.machine is None:
         yield request.where

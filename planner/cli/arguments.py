@@ -102,7 +102,7 @@ class Completed(_Type):
 
     def names(self, ctx: click.Context) -> Iterable[tuple[str, str | None]]:
         """Returns pairs of a name and what it means."""
-        raise NotImplementedError
+        raise NotImplementedError  # no abstract method: click.ParamType is no abstract class
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Returns the names that begin with the text, whatever its case."""

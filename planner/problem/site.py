@@ -21,7 +21,7 @@ def without_count(gpu: str | GPU, gpus: int | None, catalog: Catalog) -> tuple[s
     """
     if not isinstance(gpu, str) or catalog.find(gpu) is not None or catalog.find_machine(gpu) is not None:
         return gpu, gpus
-    from hardware.counted import counted  # few names need it
+    from hardware.names.counted import counted  # few names need it
 
     found = counted(gpu)
     if found is None:
@@ -46,15 +46,16 @@ class Site(NamedTuple):
         """Returns what a name stands for.
 
         Args:
-            gpu: A GPU, or a name: of a GPU, of a machine, or a size such as `24GiB` for a card that is not listed.
+            gpu: A GPU, or a name: of a GPU, of a machine, or a size such as `24GiB` for a card that is not listed;
+                `8xH100` says how many of them as well.
             catalog: Where names are looked up.
             gpus: GPUs per node as asked for; None for as many as the machine has, or else one.
 
         Raises:
-            RequestError: The machine has another number of GPUs than what is asked for.
+            RequestError: The machine has another number of GPUs than what is asked for, or the name says another one.
             UnknownNameError: The catalog has no such GPU or machine.
         """
-        gpus = whole(gpus)
+        gpu, gpus = without_count(gpu, whole(gpus), catalog)
         machine = catalog.find_machine(gpu) if isinstance(gpu, str) else None
         if machine is None:
             return cls(gpu if isinstance(gpu, GPU) else catalog.get(gpu), 1 if gpus is None else gpus)

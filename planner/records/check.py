@@ -1,6 +1,6 @@
 """Defines the answer of `check` as pydantic models that round-trip through JSON."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from planner.records.display import Displayed
 from planner.records.plan import Bytes, Record, Total
@@ -9,6 +9,9 @@ from planner.records.verification import SCHEMA_VERSION
 
 Purpose = Literal["fits", "larger batch", "faster step"]
 """What a change of a run is for."""
+FITS: Final = "fits"
+LARGER: Final = "larger batch"
+FASTER_STEP: Final = "faster step"
 NO_RECIPE = "none"
 """Framework of files none of which is a recipe."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from planner.checking.changes.found import FASTER_STEP, Found, batch_in_words, distinct, smaller_ones
+from planner.checking.changes.found import Found, batch_in_words, distinct, smaller_ones
 from planner.checking.changes.moves import faster_changes, respects
 from planner.checking.changes.trials import Trial
 from planner.checking.changes.variations import Variations
+from planner.records.check import FASTER_STEP
 
 _WORTH = 0.97
 """Share of the present step time below which a change counts as faster: less is within what the rates are known to."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from planner.advice.changes import Change
-from planner.checking.changes.found import FITS, MOST_SHOWN, Found, alters_result, batch_in_words, distinct
+from planner.checking.changes.found import MOST_SHOWN, Found, alters_result, batch_in_words, distinct
 from planner.checking.changes.variations import Variations
 from planner.readers.spelling.spelling import spelled
+from planner.records.check import FITS
 
 _SHORTEST = 256
 """Tokens of the shortest sequence that is proposed."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from planner.advice.changes import Change, cost_of
 from planner.checking.changes.trials import Trial
 from planner.records.advice import Cost
 from planner.records.check import Purpose
 
-FITS: Final = "fits"
-LARGER: Final = "larger batch"
-FASTER_STEP: Final = "faster step"
 MOST_SHOWN = 3
 """How many changes of a purpose are shown."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner.checking.changes.found import LARGER, Found, alters_result, distinct
+from planner.checking.changes.found import Found, alters_result, distinct
 from planner.checking.changes.trials import Trial
 from planner.checking.changes.variations import MOST_ROWS, Variations
+from planner.records.check import LARGER
 
 
 def larger(run: Variations) -> list[Found]:

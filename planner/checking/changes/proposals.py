@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from planner.advice.changes import cost_of
-from planner.checking.changes.found import FITS, MOST_SHOWN, Found
+from planner.checking.changes.found import MOST_SHOWN, Found
 from planner.checking.changes.rewrite import arguments, diff, new_texts, said_by_command
 from planner.checking.changes.running import Runnable, runnable
 from planner.checking.changes.search import changes_of
 from planner.checking.changes.trials import Trials
 from planner.readers.run import Run
 from planner.records.advice import Cost
-from planner.records.check import Change, KeyChange
+from planner.records.check import FITS, Change, KeyChange
 from planner.records.plan import Plan
 
 

@@ -40,13 +40,10 @@ def show(
     The JSON holds every option with its values: it can be edited and given back to `planner fit --space`.
     """
     from hardware import load_catalog
-    from planner.problem.site import Site, without_count
+    from planner.problem.site import Site
     from planner.records.asked.described import described
 
-    loaded = load_catalog(catalog)
-    name, count = without_count(gpu, gpus, loaded)
-    site = Site.of(name, loaded, count)
-    description = described(file, site.cluster(nodes, None), axes)
+    description = described(file, Site.of(gpu, load_catalog(catalog), gpus).cluster(nodes, None), axes)
     if as_json:
         from planner.report.documents import space_document
 

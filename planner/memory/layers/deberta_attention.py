@@ -18,7 +18,7 @@ class Disentangled(Norms):
 
     def keep_in_body(self, x: Tensor) -> None:
         """Keeps `x` alive until the model's body returns; `Layers` implements it."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract, but a protocol of operations declares it, which has no abstract methods
 
     # --- computed once ---
 

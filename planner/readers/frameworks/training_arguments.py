@@ -83,11 +83,9 @@ TABLE = Table(
     | words("""do_eval dataset_name dataset_config_name train_file validation_file validation_split_percentage
             preprocessing_num_workers max_train_samples max_eval_samples config_name tokenizer_name use_fast_tokenizer
             model_type streaming overwrite_cache keep_linebreaks token low_cpu_mem_usage _n_gpu n_gpu mp_parameters
-            log_level eval_use_gather_object 
-            split_batches tpu_metrics_debug fp16_opt_level 
-            include_for_metrics torchdynamo
-            ray_scope group_by_length sortish_sampler predict_with_generate 
-            auto_find_batch_size_kwargs warmup_ratio use_legacy_prediction_loop"""),
+            log_level eval_use_gather_object split_batches tpu_metrics_debug fp16_opt_level include_for_metrics
+            torchdynamo ray_scope group_by_length sortish_sampler predict_with_generate auto_find_batch_size_kwargs
+            warmup_ratio use_legacy_prediction_loop"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "eval_", "dataset_", "fp16_"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from planner.records.advice import Cost, Way
-from planner.records.check import CheckResult, OnGpus
+from planner.records.check import FITS, CheckResult, OnGpus
 from planner.records.result import EstimateResult
-from planner.report.check.changes import FITS, change_lines
+from planner.report.check.changes import change_lines
 from planner.report.check.settings import decisive, remark_text, settings, summary
 from planner.report.estimate import EstimateReport, batch_text, verdict
 from planner.report.parts import words
-from planner.report.parts.blocks import Filling, Wrapped, height, notes, on_host
+from planner.report.parts.blocks import Filling, Wrapped, first_notes, height, notes, on_host
 from planner.report.parts.format import gib
 from planner.report.parts.table import Column, table_lines
 from planner.report.parts.times import times
-from planner.report.ways import Height, first_way_lines
+from planner.report.ways import first_way_lines
 
 LINES = 40
 """Lines of the screen that the answer should fit on, without those of the prompt."""
@@ -51,7 +51,7 @@ class CheckReport(NamedTuple):
         if not self._fits_changed:
             room = LINES - NOTES - least - measure(*parts)
             parts += first_way_lines(self._ways(), measure, room, commands=False)
-        told = list(_told(texts, measure, max(NOTES, LINES - least - measure(*parts))))
+        told = list(first_notes(console, texts, max(NOTES, LINES - least - measure(*parts))))
         yield from (*parts, "", *summary(result, len(texts) - len(told)), *notes(told, spaced=False))
 
     def _all(self) -> Iterator[RenderableType]:
@@ -135,12 +135,3 @@ def _gpus(on: OnGpus) -> str:
     """Returns the number of GPUs and their name, such as `8 x T4`, and the length where it is open."""
     tokens = f", {on.sequence_length:,} tokens" if on.sequence_length is not None else ""
     return f"{on.gpus} x {on.gpu}{tokens}"
-
-
-def _told(texts: Iterable[str], measure: Height, room: int) -> Iterator[str]:
-    """Yields the first notes, as many as there are lines for."""
-    for text in texts:
-        room -= measure(*notes((text,), spaced=False))
-        if room < 0:
-            return
-        yield text

@@ -6,16 +6,14 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from planner.records.check import Change, CheckResult
+from planner.records.check import FASTER_STEP, FITS, LARGER, Change, CheckResult
 from planner.report.parts.blocks import Wrapped
 from planner.report.parts.format import gib, seconds
 
-FITS = "fits"
-"""Purpose of the changes that make a run fit."""
 _TITLES = {
     FITS: "smallest changes that make it fit",
-    "larger batch": "changes for a larger batch",
-    "faster step": "changes for a faster step",
+    LARGER: "changes for a larger batch",
+    FASTER_STEP: "changes for a faster step",
 }
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 

@@ -15,7 +15,7 @@ from planner.report.fit.picked import LEAST, of_front, picked
 from planner.report.fit.ranking import ranking
 from planner.report.fit.to_run import speed, takes, to_run
 from planner.report.parts import words
-from planner.report.parts.blocks import Wrapped, height, notes
+from planner.report.parts.blocks import Wrapped, first_notes, height, notes
 from planner.report.parts.format import grouped, plural, seconds
 from planner.report.parts.table import INDENT, table_lines
 from planner.report.ways import first_way_lines, step_lines, way_lines
@@ -57,7 +57,7 @@ class FitReport(NamedTuple):
             table = self._fitting(console, options.max_width, room, 1 if more else LEAST)
             if self.full or height(console, *table) <= room:
                 break
-        told = list(self._told(console, room - height(console, *table)))
+        told = list(first_notes(console, result.plan_notes or result.notes, room - height(console, *table)))
         yield from (*head, *table, *self._searched(len(result.notes) - len(told)))
         yield from notes(result.notes if self.full else told, spaced=self.full)
         yield from (*more, *last)
@@ -181,14 +181,6 @@ class FitReport(NamedTuple):
     def _is_front(self) -> bool:
         sampler = self.result.searched.sampler
         return sampler is not None and sampler.facts.is_multi_objective
-
-    def _told(self, console: Console, room: int) -> Iterator[str]:
-        """Yields the notes on the plan to run for which there are lines left."""
-        for text in self.result.plan_notes or self.result.notes:
-            room -= height(console, *notes((text,), spaced=False))
-            if room < 0:
-                return
-            yield text
 
     def _searched(self, untold: int = 0) -> Iterator[RenderableType]:
         searched, rejected = self.result.searched, self.result.rejected

@@ -55,6 +55,15 @@ def height(console: Console, *parts: RenderableType) -> int:
     return sum(len(console.render_lines(part, pad=False)) for part in parts)
 
 
+def first_notes(console: Console, texts: Iterable[str], room: int) -> Iterator[str]:
+    """Yields the first notes, as many as a number of lines has room for."""
+    for text in texts:
+        room -= height(console, *notes((text,), spaced=False))
+        if room < 0:
+            return
+        yield text
+
+
 def fields(pairs: Sequence[tuple[str, str]]) -> Iterator[Wrapped]:
     """Yields lines of a name and its value; a long value goes on below its beginning."""
     names = Column("", [name for name, _ in pairs])
