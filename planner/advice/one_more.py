@@ -15,10 +15,10 @@ def one_more_of(candidate: Candidate, solver: Solver) -> OneMore:
 
     Args:
         candidate: The configuration, whose own micro-batch plays no part.
-        solver: The solver with the budget.
+        solver: The solver, with the bytes up to which a process fits.
     """
     steps = candidate.gradient_accumulation_steps
-    free = Solver(solver.model, solver.budget_bytes, Steps(steps))  # of the micro-batch that was asked for
+    free = Solver(solver.model, solver.limit_bytes, Steps(steps))  # of the micro-batch that was asked for
 
     def memory(size: int) -> Memory:
         return plan_of(free.candidate(candidate.strategy, size, steps), free).memory

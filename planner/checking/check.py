@@ -36,7 +36,7 @@ def check(
     nodes: int | None = None,
     overrides: Mapping[str, Any] | Sequence[str] = (),
     launch: int | None = None,
-    headroom: float = 0.05,
+    headroom: float | None = None,
     catalog: CatalogSource = None,
     changes: bool = True,
 ) -> CheckResult:
@@ -52,7 +52,8 @@ def check(
         nodes: Number of nodes, by default what the files say.
         overrides: Values that replace those of the files' keys: a mapping, or texts such as `KEY=VALUE`.
         launch: Number of the run that is meant, from 1, where a FILE is a script that launches several.
-        headroom: Share of the GPU's usable bytes that is left free.
+        headroom: Share of the GPU's usable bytes that is left free. By default the run fits if the GPU has its bytes at
+            all, and what is proposed, a GPU or a change, leaves 0.05 free.
         catalog: A `Catalog`, or the path of a YAML file that adds GPUs to the built-in catalog.
         changes: Whether changes of the files are looked for, which takes most of the time.
 

@@ -20,6 +20,7 @@ from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
 from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
+from planner.records.asked.request import USUAL_HEADROOM
 from planner.records.check import OnGpus
 from planner.records.result import EstimateResult
 from strategies import ContradictionError
@@ -54,7 +55,7 @@ def planned(
     gpu: str | GPU | None,
     gpus: int | None,
     nodes: int | None,
-    headroom: float,
+    headroom: float | None,
     catalog: CatalogSource,
 ) -> Planned:
     """Returns the plan of a run; what the planner itself refuses is added to the reading, and there is no plan.
@@ -90,7 +91,8 @@ def planned(
             cluster = Cluster(chosen, best.request.gpus, best.request.nodes, fixed, lengths[0])
             found = Planned(best, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
         else:
-            found = _smallest(arguments, known.gpus, counts, notes)
+            roomy = USUAL_HEADROOM if headroom is None else headroom
+            found = _smallest({**arguments, "headroom": roomy}, known.gpus, counts, notes)
         plan = found.plan
         if plan is None:
             return found

@@ -9,6 +9,8 @@ from planner.cli.command import Option
 from planner.cli.options import AxisOption, F, decorated, number_option, option
 from strategies import Loading
 
+HEADROOM = "Share of the GPU's memory to leave free."
+
 
 def machine_options(function: F) -> F:
     """Adds the model, and the options that say where it is trained."""
@@ -135,11 +137,11 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
         option(
             "--headroom",
             type=SHARE,
-            default="5%",
-            show_default=True,
             metavar="SHARE",
             section=section,
-            help="Share of the GPU's memory to leave free.",
+            default="5%" if several else None,
+            show_default=several,
+            help=HEADROOM if several else f"{HEADROOM[:-1]}; none unless given.",
         ),
         option(
             "--host-memory",

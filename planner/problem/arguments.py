@@ -77,7 +77,15 @@ class WorkloadArguments(TypedDict, total=False):
             does; `kept` until the next forward has returned, as `outputs = model(...)` in a loop; `kept-in-step`.""",
         ),
     ]
-    headroom: Annotated[float, Argument(0.05, "Share of the GPU's usable bytes that is left free, from 0 to below 1.")]
+    headroom: Annotated[
+        float | None,
+        Argument(
+            None,
+            """Share of the GPU's usable bytes that is left free, from 0 to below 1. By default a search leaves 0.05
+            free; one configuration fits if the GPU has its bytes at all, and only what is proposed in its place
+            leaves 0.05.""",
+        ),
+    ]
     host_memory: Annotated[
         int | str | None,
         Argument(

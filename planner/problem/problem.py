@@ -30,7 +30,7 @@ from planner.problem.one import options_of_one
 from planner.problem.site import Site, without_count
 from planner.problem.ways import cannot_run, ways_to_run
 from planner.records.asked.axes import RequestError, parse_axes, whole
-from planner.records.asked.request import Request
+from planner.records.asked.request import USUAL_HEADROOM, Request
 from planner.records.asked.sizes import parse_bytes
 from planner.records.asked.space import SpaceSource, framework_of, given_by
 from strategies import (
@@ -126,6 +126,11 @@ class Problem:
         other.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
         return other
 
+    @property
+    def limit_bytes(self) -> int:
+        """The bytes up to which one configuration is said to fit: all usable ones, unless a headroom is asked for."""
+        return self.budget_bytes if self.request.headroom is not None else self.cluster.gpu.memory_bytes
+
     def default_space(self) -> Space:
         """Returns the default space of the cluster, with eager attention if the model does not run with SDPA."""
         space = Space.default(self.cluster, self.framework)
@@ -186,9 +191,9 @@ class Problem:
             return False
 
 
-def budget_bytes(gpu: GPU, headroom: float) -> int:
-    """Returns the bytes that a process may take: the GPU's usable bytes less the headroom, a share of them."""
-    return gpu.memory_bytes - round(gpu.memory_bytes * headroom)
+def budget_bytes(gpu: GPU, headroom: float | None) -> int:
+    """Returns the bytes that a search may fill: the GPU's usable bytes less the headroom, by default the usual one."""
+    return gpu.memory_bytes - round(gpu.memory_bytes * (USUAL_HEADROOM if headroom is None else headroom))
 
 
 def named_at(site: Site) -> dict[str, Any]:

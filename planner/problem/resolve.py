@@ -94,7 +94,8 @@ def resolve_one(
         made = {"gradient_accumulation_steps": gradient_accumulation_steps}
         problem.request = problem.request.model_copy(update=made)
     steps = UpTo(gradient_accumulation_steps)
-    solver = Solver(problem.memory, problem.budget_bytes, steps, limits=limits_of(problem))
+    limits = limits_of(problem)
+    solver = Solver(problem.memory, problem.budget_bytes, steps, limits=limits, limit_bytes=problem.limit_bytes)
     return problem, solver, solver.candidate(problem.strategy(), micro_batch_size, gradient_accumulation_steps)
 
 

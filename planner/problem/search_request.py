@@ -13,6 +13,7 @@ from planner.problem.problem import Problem
 from planner.problem.resolve import workload_of
 from planner.records.asked.amounts import parse_count
 from planner.records.asked.axes import RequestError, several, whole
+from planner.records.asked.request import USUAL_HEADROOM
 from planner.search import Solver
 from strategies import Objective
 
@@ -28,8 +29,10 @@ def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
     batches = {name: given[name] for name in names}
     batches["tokens_per_step"] = parse_count("tokens_per_step", given["tokens_per_step"])
     check_batches(batches)
+    workload = workload_of(given)
     return {
-        **workload_of(given),
+        **workload,
+        "headroom": USUAL_HEADROOM if workload["headroom"] is None else workload["headroom"],
         "micro_batch_size": tuple(map(whole, several(given["micro_batch_size"]))),
         "objective": chosen,
         **batches,

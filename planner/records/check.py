@@ -7,9 +7,10 @@ from planner.records.plan import Bytes, Record, Total
 from planner.records.result import EstimateResult
 from planner.records.verification import SCHEMA_VERSION
 
-Purpose = Literal["fits", "larger batch", "faster step"]
+Purpose = Literal["fits", "more room", "larger batch", "faster step"]
 """What a change of a run is for."""
 FITS: Final = "fits"
+ROOMIER: Final = "more room"
 LARGER: Final = "larger batch"
 FASTER_STEP: Final = "faster step"
 NO_RECIPE = "none"

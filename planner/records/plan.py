@@ -166,7 +166,8 @@ class Memory(Record):
     process_bytes: Bytes
     """Bytes that `nvidia-smi` shows for the process: reserved bytes, the CUDA context and communication buffers."""
     budget_bytes: Bytes
-    """Bytes that the process may take: the GPU's usable bytes less the headroom."""
+    """Bytes that the process may take: the GPU's usable bytes less the headroom. Of one configuration that needs more,
+    for which no headroom was asked, they are all usable bytes."""
     fits: bool
     """Whether `process_bytes` are within the budget, and the node has the host memory."""
     moment: str

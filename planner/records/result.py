@@ -5,7 +5,7 @@ from typing import Literal
 
 from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.asked.axes import RequestError
-from planner.records.asked.request import Request
+from planner.records.asked.request import USUAL_HEADROOM, Request
 from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
 from planner.records.verification import SCHEMA_VERSION, Verification
@@ -138,6 +138,13 @@ class EstimateResult(Displayed, Plan):
     notes: tuple[str, ...] = ()
     ways: tuple[Way, ...] = ()
     """Smallest sets of changes after which the plan fits, by what they cost the user; empty where it fits."""
+
+    @property
+    def is_tight(self) -> bool:
+        """Returns whether it fits, but leaves less of the GPU free than a search would, if no headroom is asked for."""
+        memory, usable = self.memory, self.request.gpu_memory_bytes
+        is_asked = self.request.headroom is not None
+        return memory.fits and not is_asked and memory.process_bytes > usable - round(usable * USUAL_HEADROOM)
 
     def headline(self) -> str:
         """Returns in words whether the plan fits, and how much of the budget it takes."""

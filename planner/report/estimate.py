@@ -8,6 +8,7 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from planner.records.asked.request import USUAL_HEADROOM
 from planner.records.plan import Memory
 from planner.records.result import EstimateResult
 from planner.report.parts import words
@@ -54,8 +55,10 @@ class EstimateReport(NamedTuple):
         yield from way_lines(result.ways)
 
     def _totals(self) -> Iterator[Text]:
-        memory, headroom = self.result.memory, self.result.request.headroom
-        less = f" less {short_percent(headroom)} headroom" if headroom else ""
+        memory, request = self.result.memory, self.result.request
+        headroom = USUAL_HEADROOM if request.headroom is None else request.headroom
+        is_less = memory.budget_bytes < request.gpu_memory_bytes
+        less = f" less {short_percent(headroom)} headroom" if is_less else ""
         lines = (
             ("allocated", memory.allocated_bytes, "torch.cuda.max_memory_allocated()"),
             ("reserved", memory.reserved_bytes, "what the caching allocator needs for that"),
@@ -129,7 +132,8 @@ def verdict(result: EstimateResult) -> Text:
     """Returns whether a plan fits, with what it takes of the budget."""
     memory = result.memory
     if memory.fits:
-        return Text.assemble(("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free")
+        tight = ", tight: a search leaves 5%" if result.is_tight else ""
+        return Text.assemble(("fits", "bold green"), f": {of_budget(memory)}, {free_share(memory)} free{tight}")
     if memory.process_bytes <= memory.budget_bytes and memory.host is not None:
         needed = f" into the host's memory: {of_host(memory.host)}; {of_budget(memory)} of the GPU"
         return Text.assemble(("does not fit", "bold red"), needed)
@@ -142,7 +146,7 @@ def _for_headroom(result: EstimateResult) -> str:
     memory, request = result.memory, result.request
     left = (request.gpu_memory_bytes - memory.process_bytes) * 100 // request.gpu_memory_bytes
     on_host = memory.host is None or memory.host.fits
-    return f"; fits with --headroom {left}%" if 0 <= left < 100 * request.headroom and on_host else ""
+    return f"; fits with --headroom {left}%" if 0 <= left < 100 * (request.headroom or 0) and on_host else ""
 
 
 def _on_a_larger_gpu(memory: Memory) -> Iterator[tuple[str, int, str]]:

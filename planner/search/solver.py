@@ -34,6 +34,7 @@ class Solver:
         micro_batch_sizes: Micro-batches that are allowed, in samples; empty for all.
         order: What makes a candidate better than another one.
         limits: Time and price of a run.
+        limit_bytes: Bytes up to which a process is said to fit that takes more than the budget; None for the budget.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Solver:
         micro_batch_sizes: Sequence[int] = (),
         order: Order = BY_BATCH,
         limits: RunLimits = NO_LIMITS,
+        limit_bytes: int | None = None,
     ) -> None:
         self.model, self.budget_bytes, self.accumulation = model, budget_bytes, accumulation
         self.allowed = tuple(sorted(micro_batch_sizes, reverse=True))
         self.order, self.limits = order, limits
+        self.limit_bytes = budget_bytes if limit_bytes is None else limit_bytes
 
     @property
     def smallest_micro_batch(self) -> int:

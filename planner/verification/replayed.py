@@ -128,7 +128,10 @@ def _verification(
     from planner.replay.recording.serve import alive_at_peak
 
     plan, outside = plan_of(candidate, solver), candidate.footprint.outside
-    limit = outside.reserved_within(problem.budget_bytes)
+    budget = _budget(problem, candidate, trace)
+    limit = outside.reserved_within(budget)
+    if budget != plan.memory.budget_bytes:
+        plan = plan.model_copy(update={"memory": plan.memory.model_copy(update={"budget_bytes": budget})})
     allocators = {}
     for allocator in Allocator:
         allocated, reservation = _served(trace, allocator, limit)
@@ -153,6 +156,17 @@ def _verification(
         seconds=seconds,
         notes=notes_for(problem, [candidate.strategy]),
     )
+
+
+def _budget(problem: Problem, candidate: Candidate, trace: Trace) -> int:
+    """Returns the budget, or where a trace needs more than that, the bytes up to which it is said to fit."""
+    from planner.allocator.kinds import KINDS
+    from planner.replay.recording.serve import serve
+
+    limit = candidate.footprint.outside.reserved_within(problem.budget_bytes)
+    if problem.limit_bytes == problem.budget_bytes or serve(trace, KINDS[candidate.strategy.allocator](limit)).fits:
+        return problem.budget_bytes
+    return problem.limit_bytes
 
 
 def _served(trace: Trace, allocator: Allocator, limit_bytes: int) -> tuple[int, Reservation]:

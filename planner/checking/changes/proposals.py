@@ -12,11 +12,12 @@ from planner.checking.changes.search import changes_of
 from planner.checking.changes.trials import Trials
 from planner.readers.run import Run
 from planner.records.advice import Cost
-from planner.records.check import FITS, Change, KeyChange
+from planner.records.check import FITS, ROOMIER, Change, KeyChange
 from planner.records.plan import Plan
+from planner.records.result import EstimateResult
 
 
-def proposals(trials: Trials, plan: Plan | None) -> tuple[tuple[Change, ...], list[str]]:
+def proposals(trials: Trials, plan: EstimateResult | None) -> tuple[tuple[Change, ...], list[str]]:
     """Returns the changes of a run, and notes about those that its files cannot say.
 
     Args:
@@ -25,10 +26,14 @@ def proposals(trials: Trials, plan: Plan | None) -> tuple[tuple[Change, ...], li
     """
     notes: list[str] = []
     if plan is not None:
-        return tuple(_made(trials, changes_of(trials), plan.memory.fits, notes)), notes
+        found = changes_of(trials)
+        if plan.memory.fits:
+            wanted = [each for each in found if each.purpose != FITS or plan.is_tight]
+            found = [each._replace(purpose=ROOMIER) if each.purpose == FITS else each for each in wanted]
+        return tuple(_made(trials, found, notes)), notes
     found = [each for way in runnable(trials) for each in _after(way)]
     found.sort(key=lambda each: (each.alters, each.size, each.trial.candidate.seconds))
-    return tuple(_made(trials, found[:MOST_SHOWN], False, notes)), notes
+    return tuple(_made(trials, found[:MOST_SHOWN], notes)), notes
 
 
 def _after(way: Runnable) -> Iterator[Found]:
@@ -44,7 +49,7 @@ def _after(way: Runnable) -> Iterator[Found]:
         yield found._replace(what=what, alters=alters or found.alters, size=size)
 
 
-def _made(trials: Trials, changes: Sequence[Found], fits: bool, notes: list[str]) -> Iterator[Change]:
+def _made(trials: Trials, changes: Sequence[Found], notes: list[str]) -> Iterator[Change]:
     original = trials.unchanged()
     for found in changes:
         keys = found.trial.keys
@@ -59,7 +64,7 @@ def _made(trials: Trials, changes: Sequence[Found], fits: bool, notes: list[str]
         note = f"{', '.join(both)}: of the command line; a changed file needs it no more"
         if both and note not in notes:
             notes.append(note)
-        if then.memory.fits and (found.purpose != FITS or not fits):
+        if then.memory.fits:
             yield _change(found, what, texts, then, original).model_copy(update={"arguments": arguments(command)})
 
 

@@ -42,11 +42,9 @@ _MACHINE, _CHANGES = "Machine", "Changes"
 @option(
     "--headroom",
     type=SHARE,
-    default="5%",
-    show_default=True,
     metavar="SHARE",
     section=_MACHINE,
-    help="Share of the GPU's memory to leave free.",
+    help="Share of the GPU's memory to leave free; none unless given.",
 )
 @catalog_option
 @option(

@@ -16,6 +16,12 @@ Nodes = Annotated[int, Field(gt=0, le=2**16, strict=True)]
 SequenceLength = Annotated[int, Field(gt=0, le=2**24, strict=True)]
 Amount = Annotated[float, Field(gt=0)]
 Headroom = Annotated[float, Field(ge=0, lt=1)]
+USUAL_HEADROOM = 0.05
+"""Share of a GPU that a search leaves free unless told otherwise.
+
+Published runs of fixed shapes fill up to all of their GPU, so that this says nothing of whether a step runs: it leaves
+room for what no plan knows, such as a longer batch or another process on the card.
+"""
 
 
 class Workload(Record):
@@ -36,8 +42,10 @@ class Workload(Record):
     nodes: Nodes = 1
     sequence_length: SequenceLength = DEFAULT_SEQUENCE_LENGTH
     """Tokens per sequence; of an encoder-decoder, those of the source."""
-    headroom: Headroom = 0.05
-    """Share of the GPU's usable bytes that is left free."""
+    headroom: Headroom | None = USUAL_HEADROOM
+    """Share of the GPU's usable bytes that is left free; None where one configuration is judged by all of them.
+
+    What is proposed in its place leaves the usual share."""
     loading: Loading = Loading.AUTO
     host_memory_bytes: Total | None = None
     """Host memory of one node that processes can use; None for what is usual with its GPUs."""

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from planner.records.check import FASTER_STEP, FITS, LARGER, Change, CheckResult
+from planner.records.check import FASTER_STEP, FITS, LARGER, ROOMIER, Change, CheckResult
 from planner.report.parts.blocks import Wrapped
 from planner.report.parts.format import gib, seconds
 
 _TITLES = {
     FITS: "smallest changes that make it fit",
+    ROOMIER: "smallest changes that leave 5% free",
     LARGER: "changes for a larger batch",
     FASTER_STEP: "changes for a faster step",
 }
