@@ -212,3 +212,18 @@ def test_gradients_that_stay_whole_while_they_accumulate_are_reduced_by_a_key_of
     result = check([file], gpu="RTX-3090", gpus=4)
     fitting = [change.diff for change in result.changes if change.purpose == "fits"]
     assert any("+    sync_each_batch: true" in diff for diff in fitting)
+
+
+def test_changes_of_a_tight_run_leave_the_share_that_a_search_leaves(tmp_path: Path) -> None:
+    text = AXOLOTL.replace("Llama-3.2-1B", "Llama-2-7b-hf").replace("micro_batch_size: 8", "micro_batch_size: 20")
+    files = written(tmp_path, {"run.yaml": text.replace("accumulation_steps: 2", "accumulation_steps: 1")})
+    found = check([*files], gpu="A100-40GB", gpus=1, overrides=["gradient_checkpointing=true"])
+    assert found.plan is not None
+    assert found.plan.is_tight
+    roomy = check([*files], gpu="A100-40GB", gpus=1, overrides=["gradient_checkpointing=true"], headroom=0.05)
+    assert roomy.plan is not None
+    assert not roomy.plan.memory.fits
+    assert {change.purpose for change in found.changes} == {"more room"}
+    assert {change.purpose for change in roomy.changes} == {"fits"}
+    assert [change.what for change in found.changes] == [change.what for change in roomy.changes]
+    assert all(change.process_bytes <= roomy.plan.memory.budget_bytes for change in found.changes)
