@@ -96,6 +96,8 @@ class Architecture(BaseModel):
     positional: ClassVar[frozenset[str]] = frozenset()
     """Names of shared tensors (`Forward.share`) that blocks receive as positional arguments and that are no leaves of
     autograd's graph. `torch.utils.checkpoint` saves them for each block, so `save_on_cpu` moves them to the host."""
+    positional_leaves: ClassVar[frozenset[str]] = frozenset()
+    """Names of those that are leaves of autograd's graph."""
 
     notes: ClassVar[tuple[str, ...]] = ()
     """Notes for users on loading or training any model of the family."""

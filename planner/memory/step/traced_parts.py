@@ -60,6 +60,7 @@ class TracedParts:
             chunk_tokens: Tokens whose logits exist at once; None: all of them.
         """
         checkpoints, facts = checkpointing.recomputes, checkpointing.choice.facts
+        architecture = self.inventory.architecture
         stem = self._stem(setting, checkpointing, checkpoints and self._asks_for_gradients(setting))
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
         blocks = self._blocks(setting, checkpointing, in_blocks, stem)
@@ -71,7 +72,8 @@ class TracedParts:
             [stem, *blocks, head, loss],
             checkpointed=checkpoints,
             reentrant=facts.reentrant,
-            offloaded=self.inventory.architecture.positional if facts.offloads else frozenset(),
+            offloaded=architecture.positional if facts.offloads else frozenset(),
+            positional=architecture.positional | architecture.positional_leaves,
             keeps_outputs=setting.outputs.facts.in_step,
         )
         if setting.recomputes_units:
