@@ -70,6 +70,8 @@ class Architecture(BaseModel):
 
     first_linear: ClassVar[str] = ""
     """Name within a block of the linear layer that is defined first; empty where it is the one that runs first."""
+    last_linear: ClassVar[str] = ""
+    """Name within a block of the linear layer that is defined last, of a family whose heads may be defined first."""
 
     quantizes_experts: ClassVar[bool] = False
     """Whether a base that bitsandbytes quantizes has other modules, because transformers takes the experts apart into
@@ -96,6 +98,8 @@ class Architecture(BaseModel):
     positional: ClassVar[frozenset[str]] = frozenset()
     """Names of shared tensors (`Forward.share`) that blocks receive as positional arguments and that are no leaves of
     autograd's graph. `torch.utils.checkpoint` saves them for each block, so `save_on_cpu` moves them to the host."""
+    positional_leaves: ClassVar[frozenset[str]] = frozenset()
+    """Names of those that are leaves of autograd's graph."""
 
     notes: ClassVar[tuple[str, ...]] = ()
     """Notes for users on loading or training any model of the family."""
@@ -159,6 +163,11 @@ class Architecture(BaseModel):
     def tied_to(self) -> str | None:
         """Returns the name of the embedding whose weight the language-model head shares, or None."""
         return self.embedding_name if self.tie_word_embeddings else None
+
+    @property
+    def defines_head_first(self) -> bool:
+        """Returns whether the training class defines its head before the body, whose last block then ends the model."""
+        return False
 
     @property
     def embeds_again(self) -> int | None:

@@ -34,7 +34,7 @@ class AroundFsdp2(Around):
         super().__init__(requests, most_micro_batches=2 if each else 3)
         self._units, self._ranks, self._head = units, ranks, len(units) - 2
         self._reshards, self._on_host, self._tied = sharding.reshards, sharding.on_host, ends.tied
-        self._each = each
+        self._each, self._joins = each, ends.joined
         self._tensors = [unit.gathered_tensors for unit in units]
         self._copied = [-(-u.gathered_bytes // ranks) if sharding.on_host else u.cast_bytes for u in units]
         """Bytes of each unit's shards that are cast, or on the host, and copied in order to gather them."""
@@ -49,6 +49,8 @@ class AroundFsdp2(Around):
         """Storages of the buffers of all-gathers, by unit."""
         self._whole: list[int] = []
         """Storages of whole gradients that are not reduced yet."""
+        self._waiting: list[int] = []
+        """Storages of the whole gradients of a head that are reduced with the stem's."""
         self._input = 0
         """Storage of the input of the last reduce-scatter."""
         self._reduces = True
@@ -92,8 +94,18 @@ class AroundFsdp2(Around):
         """Reshards the part's unit and reduces its gradients; those of a tied embedding wait for the stem's."""
         if i not in self._stays:
             self._reshard(i)
-        if not self._reduces or i > self._head or (self._tied and i == self._head):
+        if not i:  # the end of backward
+            for part in self._stays:
+                self._reshard(part)
+        if not self._reduces or i > self._head:
             return
+        if self._tied and i == self._head:
+            self._waiting, self._whole = self._whole, []
+            return
+        if self._tied and i == 0:
+            # the tied embedding comes last, or the head does, whose modules are the last of the root's
+            late = (self._waiting, self._whole) if not self._joins else (self._whole, self._waiting)
+            self._whole, self._waiting = [*late[0], *reversed(late[1])], []
         reduced = (self._units[0], self._units[self._head]) if self._tied and i == 0 else (self._units[i],)
         whole = sum(unit.gathered_gradient_bytes for unit in reduced)
         if whole:

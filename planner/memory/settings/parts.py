@@ -180,6 +180,7 @@ def joined(
     checkpointed: bool,
     reentrant: bool = False,
     offloaded: Collection[str] = (),
+    positional: Collection[str] = (),
     keeps_outputs: bool = False,
 ) -> list[Part]:
     """Returns the parts of a model with what they hold and save of each other's tensors.
@@ -187,9 +188,11 @@ def joined(
     Args:
         parts: Stem, blocks, head and loss, in order, each traced alone.
         checkpointed: Whether blocks are checkpointed and thus save their arguments, shared tensors included.
-        reentrant: Whether they are so by torch's `CheckpointFunction`, whose context refers to the arguments until the
-            graph of the step is gone (torch/utils/checkpoint.py, `ctx.run_function`).
+        reentrant: Whether they are so by torch's `CheckpointFunction`, whose context refers to the named arguments
+            until the graph of the step is gone (torch/utils/checkpoint.py, `ctx.run_function`).
         offloaded: Names of shared tensors that checkpointed blocks move to the host instead of saving them.
+        positional: Names of shared tensors that blocks receive as positional arguments, which `CheckpointFunction`
+            saves, so that backward frees them.
         keeps_outputs: Whether the training loop keeps what the model returns through backward.
     """
     read: frozenset[str] = frozenset().union(*(part.reads for part in parts))
@@ -211,7 +214,7 @@ def joined(
             fixed, per_sample = shared.num_bytes
             if (checkpointed and not shared.cast and name not in offloaded) or name in read:
                 part = part._replace(saved=(part.saved[0] + fixed, part.saved[1] + per_sample))
-                if reentrant:
+                if reentrant and name not in positional:
                     outlives = outlives[0] + fixed, outlives[1] + per_sample
                 if shared.in_body:
                     body = body[0] - fixed, body[1] - per_sample

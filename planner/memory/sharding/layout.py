@@ -59,18 +59,20 @@ class Ends(NamedTuple):
         rooted: Whether the head is no unit of its own but belongs to the root.
         waits_from: Index of the last part that uses a tied embedding, whose gradient waits from there on for the
             stem's; None: the head.
+        joined: Whether embedding and head both belong to the root, since further modules use the embedding's weight.
     """
 
     tied: bool = False
     rooted: bool = False
     waits_from: int | None = None
+    joined: bool = False
 
     @classmethod
     def of(cls, architecture: Architecture, *, copies: bool) -> "Ends":
         """Returns how embedding and head of a model hang together; `copies` says that PEFT trains copies of them."""
         again, tied = architecture.embeds_again, architecture.tied_to is not None and not copies
         waits_from = None if tied or again is None else again + 1
-        return cls(tied or again is not None, rooted=not architecture.head_is_unit, waits_from=waits_from)
+        return cls(tied or again is not None, not architecture.head_is_unit, waits_from, joined=again is not None)
 
 
 class Extra(NamedTuple):

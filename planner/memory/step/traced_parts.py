@@ -60,6 +60,7 @@ class TracedParts:
             chunk_tokens: Tokens whose logits exist at once; None: all of them.
         """
         checkpoints, facts = checkpointing.recomputes, checkpointing.choice.facts
+        architecture = self.inventory.architecture
         stem = self._stem(setting, checkpointing, checkpoints and self._asks_for_gradients(setting))
         in_blocks = trained_in_blocks(setting.method, len(self.inventory.layer_kinds))
         blocks = self._blocks(setting, checkpointing, in_blocks, stem)
@@ -71,7 +72,8 @@ class TracedParts:
             [stem, *blocks, head, loss],
             checkpointed=checkpoints,
             reentrant=facts.reentrant,
-            offloaded=self.inventory.architecture.positional if facts.offloads else frozenset(),
+            offloaded=architecture.positional if facts.offloads else frozenset(),
+            positional=architecture.positional | architecture.positional_leaves,
             keeps_outputs=setting.outputs.facts.in_step,
         )
         if setting.recomputes_units:
@@ -90,12 +92,13 @@ class TracedParts:
             stem: The part before them.
         """
         blocks, last = [], stem
+        end = len(in_blocks) - 1 if self.inventory.architecture.defines_head_first else 0
         for i, (kind, trained) in enumerate(zip(self.inventory.layer_kinds, in_blocks, strict=True)):
-            is_unlike = i == 0 and setting.dtypes.fp8  # fp8 leaves the model's first linear layer out
+            leaves_out = i == end and setting.dtypes.fp8  # a linear layer, the model's first or last
             if checkpointing.cover(i) and self.inventory.architecture.is_block(kind):
-                block = partial(self._checkpointed, setting, kind, trained, is_unlike, checkpointing.choice)
+                block = partial(self._checkpointed, setting, kind, trained, leaves_out, checkpointing.choice)
             else:
-                block = partial(self._block, setting, kind, trained, is_unlike, checkpointing.recomputes)
+                block = partial(self._block, setting, kind, trained, leaves_out, checkpointing.recomputes)
             given = last.output_itemsize, last.output_requires_grad
             part = block(*given)
             last = block(*given, True) if last.output_saved and part.casts_input else part
@@ -114,9 +117,9 @@ class TracedParts:
     def _tracer(self, setting: Setting) -> Tracer:
         return Tracer(self.inventory.architecture, setting, partial(self._steps, setting), self.implementations)
 
-    def _block_tracer(self, setting: Setting, *, is_first: bool) -> Tracer:
+    def _block_tracer(self, setting: Setting, *, leaves_out: bool) -> Tracer:
         tracer = self._tracer(setting)
-        return tracer.of_first_block() if is_first else tracer
+        return tracer.leaving_out() if leaves_out else tracer
 
     @memoized
     def _steps(self, setting: Setting, part: Hashable, trained: Trainable) -> Mapping[str, int]:
@@ -144,7 +147,7 @@ class TracedParts:
         setting: Setting,
         kind: Hashable,
         trained: Trainable,
-        is_first: bool,
+        leaves_out: bool,
         checkpoints: bool,
         itemsize: int,
         input_requires_grad: bool,
@@ -152,7 +155,7 @@ class TracedParts:
         again: bool = False,
         reentrant: bool = False,
     ) -> Part:
-        return self._block_tracer(setting, is_first=is_first).block(
+        return self._block_tracer(setting, leaves_out=leaves_out).block(
             kind,
             trained,
             itemsize,
@@ -169,17 +172,17 @@ class TracedParts:
         setting: Setting,
         kind: Hashable,
         trained: Trainable,
-        is_first: bool,
+        leaves_out: bool,
         policy: Checkpointing,
         itemsize: int,
         input_requires_grad: bool,
         is_leaf: bool = False,
     ) -> Part:
         facts, given = policy.facts, (itemsize, input_requires_grad, is_leaf)
-        plain = self._block(setting, kind, trained, is_first, True, *given, True, facts.reentrant)
+        plain = self._block(setting, kind, trained, leaves_out, True, *given, True, facts.reentrant)
         if not plain.output_requires_grad:  # no graph keeps what it would be computed from again
-            return self._block(setting, kind, trained, is_first, True, *given)
-        return self._block_tracer(setting, is_first=is_first).checkpointed_block(
+            return self._block(setting, kind, trained, leaves_out, True, *given)
+        return self._block_tracer(setting, leaves_out=leaves_out).checkpointed_block(
             kind, trained, itemsize, facts, plain, input_requires_grad=input_requires_grad, is_leaf=is_leaf
         )
 

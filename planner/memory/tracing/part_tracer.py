@@ -43,8 +43,8 @@ class PartTracer:
     ) -> None:
         self.architecture, self.setting, self.steps = architecture, setting, steps
         self.implementations = implementations
-        self.is_first_block = False
-        """Whether the blocks to trace are the model's first one."""
+        self.leaves_out = False
+        """Whether the block to trace is the one of which fp8 leaves a linear layer out."""
         self._rope_itemsize = 0
         self._known: dict[str, Shared] = {}
 
@@ -62,11 +62,22 @@ class PartTracer:
         trains = several and self.ends.embedding and not isinstance(self.setting.method, Lora)
         return f"{architecture.embedding_name}.weight" if trains else ""
 
-    def of_first_block(self) -> Self:
-        """Returns a tracer of the model's first block, which reads what stem and later blocks share with this one."""
-        first = copy(self)
-        first.is_first_block = True
-        return first
+    def leaving_out(self) -> Self:
+        """Returns a tracer of the block of which fp8 leaves a linear layer out; it reads what is shared with this one."""
+        tracer = copy(self)
+        tracer.leaves_out = True
+        return tracer
+
+    def _left_out(self, part: Hashable) -> str | None:
+        """Returns the name of the part's linear layer that fp8 leaves out; empty for the first that runs, None for none.
+
+        These are the first and the last that the model defines, of which one is the head's, and in half precision
+        anyway where it is the last (accelerate/utils/ao.py, `filter_first_and_last_linear_layers`).
+        """
+        architecture = self.architecture
+        if architecture.defines_head_first:
+            return "" if part == HEAD else architecture.last_linear if self.leaves_out else None
+        return architecture.first_linear if self.leaves_out else None
 
     def _layers(
         self,
@@ -98,8 +109,7 @@ class PartTracer:
             selection=s.selection,
         )
         layers.evaluates, layers.target_length = s.evaluates, s.target_length
-        # accelerate/utils/ao.py, `filter_first_and_last_linear_layers`; the last one is the head's
-        layers.unconverted = architecture.first_linear if self.is_first_block else None
+        layers.unconverted = self._left_out(part)
         # Other classes, as GPT-2's Conv1D, call no `functional.linear`, which DeepSpeed replaces.
         layers.by_zero3 = s.by_zero3 and architecture.linear_class == "Linear"
         layers.gathered_whole = GATHERED_WHOLE.get(architecture.model_type, "") if s.by_zero3 else ""

@@ -32,6 +32,7 @@ class T5(Headed):
     positional: ClassVar[frozenset[str]] = frozenset(
         {"encoder output", "encoder position bias", "decoder position bias", "mask"}
     )
+    positional_leaves: ClassVar[frozenset[str]] = frozenset({"cross position bias"})
     embedding_name: ClassVar[str] = "shared"
 
     architectures: tuple[str, ...] = ("T5ForConditionalGeneration",)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from planner.models.families.roberta import Roberta
+from strategies import Task
 
 
 class XLMRoberta(Roberta):
-    """Extends RoBERTa: only the vocabulary is larger."""
+    """Extends RoBERTa: the vocabulary is larger, and heads are defined before the body."""
 
     classes: ClassVar[tuple[str, ...]] = (
         "XLMRobertaForSequenceClassification",
@@ -20,7 +21,13 @@ class XLMRoberta(Roberta):
         "XLMRobertaModel",
     )
 
+    last_linear: ClassVar[str] = "output.dense"
+
     architectures: tuple[str, ...] = ("XLMRobertaForSequenceClassification",)
+
+    @property
+    def defines_head_first(self) -> bool:
+        return self.task is not Task.CONTRASTIVE
 
 
 Architecture = XLMRoberta

@@ -30,6 +30,8 @@ class Gradients:
         turn, updates = micro_batch.turn, micro_batch.updates
         self.units, self.ranks, self.head = units, sharding.ranks(world_size), len(units) - 2
         self.tied, self.rooted = ends.tied, ends.rooted
+        self._joins = ends.joined and self.rooted
+        """Whether the stem's gradients and the head's are reduced at once, as those of the root."""
         self.exist = turn.finds_gradients
         self.keeps_whole = sharding.gradient_sync is GradientSync.LAST and turn is not Turn.ONLY
         """Whether whole gradients accumulate, as they do until the last micro-batch reduces them."""
@@ -46,6 +48,8 @@ class Gradients:
         """Bytes of all-reduced gradients that stay beside the gradients, of each unit and all after it."""
         self.scattered = [u.gathered_gradient_bytes if self.reduces and i != root else 0 for i, u in enumerate(units)]
         """Bytes of the input of each unit's reduce-scatter."""
+        if self._joins and self.reduces:
+            self.scattered[0] += units[self.head].gathered_gradient_bytes
         self._root_waits = self._waiting(units[self.head]) if self.rooted and self.reduces else 0
 
     @property
@@ -104,14 +108,20 @@ class Gradients:
         variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
         If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
         """
-        unit, whole = self.units[i], self.units[i].gathered_gradient_bytes
+        group, whole = [self.units[i]], self.units[i].gathered_gradient_bytes
+        waited = 0
+        if self._joins and not i:  # the head's whole gradients, which have waited, are freed by the copy as well
+            group.append(self.units[self.head])
+            waited = self.units[self.head].whole_gradient_bytes
         last = self._last(i)
         left = allocated(last.num_elements * last.computed_itemsize) if last else 0
-        reduced, share = self._share(whole), unit.gradient_bytes if _is_cast(unit) else 0
+        reduced = self._share(sum(unit.gathered_gradient_bytes for unit in group))
+        share = sum(unit.gradient_bytes for unit in group) if any(map(_is_cast, group)) else 0
         updated = (share or reduced) + (reduced if share and self._replicates else 0)
         if self._updates is not None and not self._on_host:
-            updated += max((self._updates.temporaries_of(t, self.ranks) for t in unit.trained), default=0)
-        return max(whole, left + reduced + share, left + updated)
+            trained = [tensor for unit in group for tensor in unit.trained]
+            updated += max((self._updates.temporaries_of(t, self.ranks) for t in trained), default=0)
+        return max(whole, left - waited + reduced + share, left - waited + updated)
 
     def _last(self, i: int) -> TrainedTensor | None:
         """Returns the last tensor of unit `i` that trains; None where there is none.
@@ -121,7 +131,9 @@ class Gradients:
         beside the embedding.
         """
         trained = self.units[i].trained
-        if i or not (self.tied or self.rooted):
+        if not i and self._joins:  # the root's parameters in the order of its modules
+            trained = (*trained, *self.units[self.head].trained)
+        if i or self._joins or not (self.tied or self.rooted):
             return trained[-1] if trained else None
         embedding = tuple(t for t in trained if t.is_embedding)[:1]
         of_head = self.units[self.head].trained if self.tied else ()

@@ -48,7 +48,7 @@ class Fsdp2Layout(Layout):
     ) -> None:
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         self._reshards, self._post_forward, self._on_host = sharding.reshards, sharding.reshard_size, sharding.on_host
-        self.tied, self.rooted, _ = ends
+        self.tied, self.rooted = ends.tied, ends.rooted
         self._follows = micro_batch.evaluates and micro_batch.turn in (Turn.ONLY, Turn.FIRST)
         """Whether the micro-batch can follow an evaluation."""
         self._gradients = Gradients(units, sharding, world_size, ends, micro_batch)

@@ -285,6 +285,16 @@ def test_a_share_that_is_not_cast_is_the_gradient() -> None:
     assert Fsdp2Layout([LOSS, last_small, LOSS, LOSS], FULL, 2, Ends()).reduce(1).gradients == 8_000
 
 
+def test_a_root_that_owns_embedding_and_head_reduces_both_at_once() -> None:
+    stem = Unit(0, (tensor(1_024, 4, 2, is_embedding=True),), 0, 2_048, 2_048, 2_048)
+    head = Unit(0, (tensor(256, 4, 2), tensor(2_048, 4, 2)), 0, 4_608, 4_608, 4_608)
+    ends = Ends(tied=True, rooted=True, joined=True)
+    reduced = Fsdp2Layout([stem, LOSS, head, LOSS], FULL, 2, ends).reduce(0)
+    assert reduced.communication == 2_048 + 4_608
+    # the head's last whole gradient, a share of both and its copy in fp32
+    assert reduced.gradients == 4_096 + (2_048 + 4_608) // 2 + 2_048 + 4_608
+
+
 # --- states of each rank ---
 
 
