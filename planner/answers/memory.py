@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from planner.memory import Footprint, Host
@@ -15,21 +16,23 @@ if TYPE_CHECKING:
     from planner.memory.requests.requests import Requests
 
 
-def memory_of(candidate: Candidate, budget: int, requests: Requests | None = None) -> Memory:
+def memory_of(candidate: Candidate, budget: int, requests: Sequence[Requests] = ()) -> Memory:
     """Returns the memory of a candidate, with the bytes of each category at the peak, which add up to the process's.
 
     Args:
         candidate: The candidate.
         budget: Bytes that a process may take on one GPU.
-        requests: All requests of its steps, for the allocator's model to serve; None for the closed form of the bytes
-            that it reserves.
+        requests: All requests of its steps, on each rank that differs, for the allocator's model to serve; none for
+            the closed form of the bytes that it reserves.
     """
     footprint, size = candidate.footprint, candidate.micro_batch_size
     peak, allocated = footprint.peak(size), footprint.allocated_bytes(size)
     needed: int = footprint.reserved_bytes(size)
     unlimited: int | None = None
-    if requests is not None:
-        needed, unlimited = _served(candidate, requests, needed, footprint.outside.reserved_within(budget))
+    if requests:
+        limit = footprint.outside.reserved_within(budget)
+        of_ranks = [_served(candidate, one, needed, limit) for one in requests]
+        needed, unlimited = max(within for within, _ in of_ranks), max(roomy for _, roomy in of_ranks)
     elif (served := candidate.served) is not None:
         needed = served.reserved_bytes + missing_from(candidate, served)
         unlimited = None if served.retries else needed
