@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from published.libraries.contexts import Contexts
 from published.libraries.kernels import with_foak
 from published.libraries.losses import loss_of, with_triton
 from published.libraries.sampled import sampled
@@ -62,7 +63,7 @@ def ask(run: Run) -> Answer:
     built_in = said = _said(run, run.request, TODAY, load_catalog().get(run.request["gpu"]), terms=False)
     if run.contexts.eager:
         said = _said(run, run.request, TODAY, run.gpu, terms=False)
-    if not (run.then or run.foak or run.loss or run.wraps or run.hybrid or run.contexts.others):
+    if not (run.then or run.foak or run.loss or run.wraps) and run.contexts == Contexts():
         return Answer(run, said, built_in, said)
     request, implementations = dict(run.request), TODAY
     if run.foak:
@@ -75,7 +76,7 @@ def ask(run: Run) -> Answer:
     return Answer(run, said, built_in, _said(run, request, implementations, run.gpu, terms=True))
 
 
-_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory", "loading")
+_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory", "loading", "headroom")
 """Arguments that are no options of techniques."""
 
 
