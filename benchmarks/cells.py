@@ -12,7 +12,7 @@ from pairs import Cell
 import planner
 from planner import PlannerError
 from planner.models import registry_models
-from strategies import AXES, OPTIONS, Batching, Outputs, Quantization, Task
+from strategies import AXES, OPTIONS, Batching, Outputs, Quantization, Task, Wrapping
 
 GPU, SEQUENCE_LENGTH, MICRO_BATCH_SIZE = "H100-80GB-SXM", 512, 2
 
@@ -67,6 +67,13 @@ USUAL: dict[str, Any] = {
 }
 
 
+UNREPLAYED = {
+    Quantization.NONE: "qlora without quantization is lora",
+    Wrapping.TORCH_2_7: "a replay runs the wrapping of the torch that is installed, on one rank",
+}
+"""Choices that no cell has, and why."""
+
+
 @cache
 def factors() -> dict[str, tuple[Any, ...]]:
     """Returns what varies between cells, each factor with its values."""
@@ -77,8 +84,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
-            # qlora without quantization is lora
-            found[name] = tuple(choice.value for choice in option.kind if choice is not Quantization.NONE)
+            found[name] = tuple(choice.value for choice in option.kind if choice not in UNREPLAYED)
         elif name in NUMBERS:
             found[name] = NUMBERS[name]
     return found
@@ -107,6 +113,7 @@ BEFORE: dict[str, Any] = {
     "batching": "full",
     "target_length": None,
     "lora_targets": "all-linear",
+    "wrapping": "today",
 }
 """What cells had that were recorded before these options were."""
 

@@ -12,10 +12,12 @@ The sets are in benchmarks/published/data:
 - torchtitan.csv: the bytes that torch reserved
 - field_reports.yaml: what users reported of single runs
 
-Each run is asked as `planner estimate` is. "Planner" is its answer, also to whether the run fits. "Own
-libraries" adds what the transformers of that time held beside today's, and what the run's own kernels did, where no
-choice says it: derived from their source, per run and term (`--rows`). The driver's bytes are those of the replay with
-the same terms, for the requests that are recorded in replays.jsonl.
+Each run is asked as `planner estimate` is. "Planner" is its answer, also to whether the run fits: with the wrapping of
+its torch under FSDP1, and of a GPU with the context that its machine had. Where nvidia-smi's number is a mean of GPUs,
+so is the planner's; `estimate` says the larger one, of the first rank and of another. "Own libraries" adds what the
+transformers of that time held beside today's, and what the run's own kernels did, where no choice says it: derived from
+their source, per run and term (`--rows`). The driver's bytes are those of the replay with the same terms, for the
+requests that are recorded in replays.jsonl.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ from strategies.sharding import (
     Replicated,
     Sharding,
     ShardingBackend,
+    Wrapping,
     Zero,
     indivisible,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "Update",
     "Whole",
     "WholeNumbers",
+    "Wrapping",
     "Zero",
     "dividing",
     "indivisible",

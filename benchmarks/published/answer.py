@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from published.libraries.contexts import Contexts
 from published.libraries.kernels import with_foak
 from published.libraries.losses import loss_of, with_triton
 from published.libraries.sampled import sampled
-from published.libraries.wrapping import Recorded
 from published.run import Run
 
-from hardware import load_catalog
-from planner.answers.memory import memory_of
+from hardware import GPU, load_catalog
+from planner.answers.memory import judged_memory
 from planner.memory import MemoryModel, Moment
-from planner.memory.requests.fsdp1_loading import WrappingFactory
+from planner.memory.requests.fsdp1_recorded import Wraps
 from planner.memory.requests.requests import Requests
-from planner.memory.reserved import requests_of
+from planner.memory.reserved import processes_of
 from planner.memory.tracing.implementations import TODAY, Implementations
 from planner.models import Model
 from planner.problem.resolve import resolve_one
@@ -33,7 +31,7 @@ class Said(NamedTuple):
         allocated_bytes: Peak of torch's allocated bytes.
         reserved_bytes: Peak of the bytes that torch's allocator reserves, if the GPU has room to spare.
         device_bytes: Peak of the bytes that the driver says are used, likewise.
-        fits: Whether the process fits into the GPU with the headroom that the planner leaves unless told otherwise.
+        fits: Whether the process fits into the GPU.
         moment: The moment of the step at which allocated bytes peak.
     """
 
@@ -45,30 +43,28 @@ class Said(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the planner says, and what follows with the terms of the run's own libraries and kernels."""
+    """What the planner says of a run.
+
+    Attributes:
+        run: The run.
+        planner: What it says by its options, of a GPU whose contexts take what they took there.
+        built_in: The same of the catalog's GPU.
+        derived: What follows with the terms of the run's own libraries and kernels.
+    """
 
     run: Run
     planner: Said
+    built_in: Said
     derived: Said
-
-
-class Libraries(NamedTuple):
-    """Says what computes a run in place of today's libraries.
-
-    Attributes:
-        implementations: What computes kernels and losses.
-        wrapping: Makes the requests of wrapping FSDP1's units; None for those of today's torch.
-    """
-
-    implementations: Implementations = TODAY
-    wrapping: WrappingFactory | None = None
 
 
 def ask(run: Run) -> Answer:
     """Returns the answer for a run that the planner can be asked about."""
-    said = _said(run, run.request, Libraries(), terms=False)
+    built_in = said = _said(run, run.request, TODAY, load_catalog().get(run.request["gpu"]), terms=False)
+    if run.contexts.eager:
+        said = _said(run, run.request, TODAY, run.gpu, terms=False)
     if not (run.then or run.foak or run.loss or run.wraps) and run.contexts == Contexts():
-        return Answer(run, said, said)
+        return Answer(run, said, built_in, said)
     request, implementations = dict(run.request), TODAY
     if run.foak:
         request["kernels"] = "liger"
@@ -77,44 +73,28 @@ def ask(run: Run) -> Answer:
         request["loss"] = loss_of(run.loss).value
     if run.triton:
         implementations = with_triton(implementations)
-    return Answer(run, said, _of_ranks(run, request, implementations))
+    return Answer(run, said, built_in, _said(run, request, implementations, run.gpu, terms=True))
 
 
-def _of_ranks(run: Run, request: Mapping[str, Any], implementations: Implementations) -> Said:
-    """Returns what follows with a run's own libraries; its device bytes are those of the ranks that were measured."""
-    wraps = run.wraps
-    if wraps is None:
-        return _said(run, request, Libraries(implementations), terms=True)
-
-    def of_rank(*, ahead: bool) -> Said:
-        wrapping = partial(Recorded, wraps=wraps, ahead=ahead)
-        return _said(run, request, Libraries(implementations, wrapping), terms=True)
-
-    first = of_rank(ahead=False)
-    if not wraps.ahead:
-        return first
-    other = of_rank(ahead=True).device_bytes
-    ranks = request["gpus"] * request.get("nodes", 1)
-    mean = (first.device_bytes + (ranks - 1) * other) // ranks
-    return first._replace(device_bytes=mean if run.of_all else max(first.device_bytes, other))
-
-
-_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory")
+_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory", "loading", "headroom")
 """Arguments that are no options of techniques."""
 
 
 def said_of(model: str, request: Mapping[str, Any]) -> Said:
     """Returns what `planner estimate` says of a request."""
-    candidate, memory, _ = _asked(model, request, Libraries())
+    candidate, of_ranks = _asked(model, request, TODAY)
     footprint = candidate.footprint
     moments = footprint.moments(candidate.micro_batch_size)
     moment = max(moments, key=lambda m: moments[m])
-    reserved = _reserved(memory)
-    return Said(moments[moment], reserved, footprint.outside.process_bytes(reserved), memory.fits, moment)
+    reserved = max(_reserved(memory) for memory, _ in of_ranks)
+    fits = all(memory.fits for memory, _ in of_ranks)
+    return Said(moments[moment], reserved, footprint.outside.process_bytes(reserved), fits, moment)
 
 
-def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: bool) -> Said:
-    candidate, memory, requests = _asked(run.shape, request, libraries)
+def _said(run: Run, request: Mapping[str, Any], implementations: Implementations, gpu: GPU, *, terms: bool) -> Said:
+    """Returns what follows for a run; its device bytes are those of the ranks that were measured."""
+    asked = {**request, "gpu": gpu}
+    candidate, of_ranks = _asked(run.shape, asked, implementations, run.wraps if terms else None)
     footprint = candidate.footprint
     moments = footprint.moments(run.request["micro_batch_size"])
     moments.pop(Moment.LOADING, None)  # Trainer resets torch's peak when training begins
@@ -124,26 +104,48 @@ def _said(run: Run, request: Mapping[str, Any], libraries: Libraries, *, terms: 
             if moment in moments:
                 moments[moment] += num_bytes
     moment = max(moments, key=lambda m: moments[m])
-    more, total = moments[moment] - before, load_catalog().get(request["gpu"]).memory_bytes
-    beside = footprint.outside.process_bytes(0) + _beside(run, candidate, terms=terms)
+    more, room = moments[moment] - before, gpu.memory_bytes - footprint.outside.process_bytes(0)
+    room -= _beside(run, candidate, terms=terms)
+    of_gpus = [_reserved_of(memory, requests if terms else None, more, room) for memory, requests in of_ranks]
+    used = [gpu.memory_bytes - room + min(reserved, room) + run.driver_bytes for reserved in of_gpus]
+    fits = all(memory.fits for memory, _ in of_ranks)
+    return Said(moments[moment], max(of_gpus), _of_gpus(used, run), fits, moment)
+
+
+def _reserved_of(memory: Memory, requests: Requests | None, more: int, room: int) -> int:
+    """Returns the bytes that one rank's allocator reserves beside `more` of the run's own libraries, as was measured.
+
+    Args:
+        memory: What the planner says of the rank.
+        requests: Its requests, for a reading after a full GPU gave its cache back; None for what a plan says.
+        more: Bytes that the run's own libraries held beside them.
+        room: Bytes of the GPU for the allocator.
+    """
     reserved = _reserved(memory) + more
-    if terms and requests is not None and reserved + beside > total:
-        left = sampled(requests, total - beside - more)
-        reserved = reserved if left is None else left + more
-    device = min(reserved + beside, total) + run.driver_bytes
-    return Said(moments[moment], reserved, device, memory.fits, moment)
+    left = sampled(requests, room - more) if requests is not None and reserved > room else None
+    return reserved if left is None else left + more
+
+
+def _of_gpus(of_ranks: Sequence[int], run: Run) -> int:
+    """Returns the mean of a run's GPUs or the largest, as they were measured, from the first rank's and another one's.
+
+    `planner estimate` says the largest.
+    """
+    if not run.of_all:
+        return max(of_ranks)
+    gpus = run.request.get("gpus", 1) * run.request.get("nodes", 1)
+    return (of_ranks[0] + (gpus - 1) * of_ranks[-1]) // gpus
 
 
 def _beside(run: Run, candidate: Candidate, *, terms: bool) -> int:
     """Returns the bytes of a GPU that neither torch's allocator has nor every process of the planner's."""
-    contexts = run.contexts.more_bytes(candidate.footprint.outside.context_bytes) if terms else 0
+    contexts = run.contexts.of_others(load_catalog().get(run.request["gpu"]).context_bytes) if terms else 0
     return contexts + _communicators(run, candidate) + _managed_bytes(run, candidate)
 
 
 def _communicators(run: Run, candidate: Candidate) -> int:
     """Returns the bytes of communicators beside that of all ranks: HYBRID_SHARD has one for the ranks of a node."""
-    hybrid = run.wraps is not None and run.wraps.broadcasts > 1
-    return candidate.footprint.outside.communicator_bytes if hybrid else 0
+    return candidate.footprint.outside.communicator_bytes if run.hybrid else 0
 
 
 def _managed_bytes(run: Run, candidate: Candidate) -> int:
@@ -153,7 +155,7 @@ def _managed_bytes(run: Run, candidate: Candidate) -> int:
     """
     if not run.managed:
         return 0
-    other, _, _ = _asked(run.shape, dict(run.request) | {"optimizer": "adamw"}, Libraries())
+    other, _ = _asked(run.shape, dict(run.request) | {"optimizer": "adamw"}, TODAY)
     return other.footprint.persistent.optimizer_states - candidate.footprint.persistent.optimizer_states
 
 
@@ -164,17 +166,19 @@ def _reserved(memory: Memory) -> int:
 
 
 def _asked(
-    model: str | Model, request: Mapping[str, Any], libraries: Libraries
-) -> tuple[Candidate, Memory, Requests | None]:
-    """Returns the candidate of a request, what `planner estimate` says of its memory with these libraries, and why."""
+    model: str | Model, request: Mapping[str, Any], implementations: Implementations, wraps: Wraps | None = None
+) -> tuple[Candidate, Sequence[tuple[Memory, Requests | None]]]:
+    """Returns the candidate of a request, and what `planner estimate` says of each rank's memory, with its requests."""
     axes = dict(request)
     size, steps = axes.pop("micro_batch_size"), axes.pop("gradient_accumulation_steps", 1)
-    workload = {name: axes.pop(name) for name in _WORKLOAD if name in axes}
-    workload["loading"] = "rank-0"  # all of them are of transformers 4
+    workload: dict[str, Any] = {"loading": "rank-0"}  # all of them are of transformers 4
+    workload |= {name: axes.pop(name) for name in _WORKLOAD if name in axes}
     _, solver, candidate = resolve_one(model, axes.pop("gpu"), None, axes, workload, size, steps)
-    if libraries.implementations is not TODAY:
+    if implementations is not TODAY:
         assert isinstance(solver.model, MemoryModel)
-        solver.model = solver.model.by(libraries.implementations)
+        solver.model = solver.model.by(implementations)
         candidate = solver.candidate(candidate.strategy, size, steps)
-    requests = requests_of(solver.model, candidate.strategy, size, steps, libraries.wrapping)
-    return candidate, memory_of(candidate, solver.budget_bytes, requests), requests
+    processes = processes_of(solver.model, candidate.strategy, size, steps, wraps)
+    of_ranks = [process.requests() for process in processes]
+    found = [(judged_memory(candidate, solver, [requests]), requests) for requests in of_ranks]
+    return candidate, found or [(judged_memory(candidate, solver), None)]

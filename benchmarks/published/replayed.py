@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from published.data_files import DATA
 from published.run import Run
+from published.sets.requests import BEFORE_TORCH_2_8
 from replays import record
 
 import planner
@@ -33,7 +34,12 @@ class Replay(NamedTuple):
 
 def key_of(run: Run) -> str:
     """Returns a text that says everything on which a replay depends."""
-    return json.dumps([run.model, run.request], sort_keys=True)
+    return json.dumps([run.model, _replayable(run)], sort_keys=True)
+
+
+def _replayable(run: Run) -> dict[str, Any]:
+    """Returns a run's request as it can be replayed: with today's wrapping."""
+    return {name: value for name, value in run.request.items() if name not in BEFORE_TORCH_2_8}
 
 
 def replay_of(run: Run) -> Replay | None:
@@ -54,9 +60,9 @@ def replay_missing(runs: Iterable[Run]) -> None:
 
 
 def _replayed(run: Run) -> dict[str, Any]:
-    request = [run.model, run.request]
+    request = [run.model, _replayable(run)]
     try:
-        found = planner.verify(run.model, **run.request, headroom=0.0)
+        found = planner.verify(run.model, **_replayable(run), headroom=0.0)
     except PlannerError as error:
         return {"request": request, "error": str(error)}
     return {"request": request, "replay": Replay(found.allocated_bytes, found.process_bytes, found.fits)}

@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from published.libraries.contexts import Contexts
-from published.libraries.wrapping import Wraps
 
+from hardware import GPU, load_catalog
 from planner.memory import Moment
+from planner.memory.requests.fsdp1_recorded import Wraps
 from planner.models import Model, find_model
 
 
@@ -62,7 +63,8 @@ class Run(NamedTuple):
         foak: Whether kernels of fms-acceleration's plug-in compute norms and rotary embeddings.
         loss: The version of transformers whose loss on all logits it computes, if that is known.
         triton: Whether the Triton cross-entropy is part of that loss.
-        wraps: How FSDP1 wrapped its units, with a torch before 2.8; None where that makes no difference.
+        wraps: How FSDP1 wrapped its units, where the request does not say all of it.
+        hybrid: Whether FSDP1 had groups of replicas, of one rank each.
         of_all: Whether `device_bytes` are the mean of the GPUs; otherwise they are the largest.
         managed: Whether optimizer states are in managed memory, which is on the GPU while there is room.
         left: What is known of the driver's bytes that neither the planner nor the terms say; None where nothing is.
@@ -89,11 +91,18 @@ class Run(NamedTuple):
     loss: str | None = None
     triton: bool = False
     wraps: Wraps | None = None
+    hybrid: bool = False
     of_all: bool = False
     managed: bool = False
     left: str | None = None
     contexts: Contexts = Contexts()
     added_words: int = 0
+
+    @property
+    def gpu(self) -> GPU:
+        """Returns the GPU with the bytes of a context that it had, as a catalog of one's own says them."""
+        gpu = load_catalog().get(self.request["gpu"])
+        return gpu.model_copy(update={"context_bytes": gpu.context_bytes + self.contexts.kernels_bytes})
 
     @property
     def shape(self) -> Model:

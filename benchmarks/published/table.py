@@ -110,15 +110,22 @@ def _judged(lines: Sequence[Line], *, ran: bool) -> str:
     return f"{right} of {len(of_kind)}" + (f", {unsaid} unsaid" if unsaid else "")
 
 
+def near(lines: Iterable[Line], of: Callable[[Answer], Said]) -> int:
+    """Returns how many of FSDP1's runs are within `WITHIN` by the driver's bytes."""
+    asked = [(of(line.answer).device_bytes, line.run.device_bytes) for line in lines if line.answer]
+    return sum(used is not None and abs(said / used - 1) <= WITHIN for said, used in asked)
+
+
 def within(lines: Sequence[Line]) -> Iterator[str]:
     """Yields how many of FSDP1's runs are within `WITHIN` by the driver's bytes, and why the others are not."""
     found = [line for line in lines if line.run.engine is Engine.FSDP1 and line.driver_error is not None]
     if not found:
         return
-    asked = [line.answer.planner.device_bytes / line.run.device_bytes - 1 for line in found if line.answer]
-    as_asked = sum(abs(error) <= WITHIN for error in asked)
+    as_asked, of_catalog = near(found, lambda answer: answer.planner), near(found, lambda answer: answer.built_in)
     beyond = [line for line in found if abs(line.driver_error) > WITHIN]
     yield f"The driver's bytes of FSDP1's runs, within {WITHIN:.0%}: {as_asked} of {len(found)} as `estimate` says,"
+    if of_catalog != as_asked:
+        yield f"{of_catalog} with the context that the catalog's GPU has, and not that of the machine,"
     yield f"{len(found) - len(beyond)} with what the run's own libraries kept{'; of the others:' if beyond else ''}"
     for reason, number in Counter(line.run.left or "nothing is known" for line in beyond).most_common():
         yield f"- {number}: {reason}"

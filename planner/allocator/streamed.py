@@ -33,8 +33,8 @@ class StreamedAllocator:
     def __init__(self, compute: CachingAllocator, places: Mapping[int, tuple[Stream, bool]]) -> None:
         self.limit_bytes, self._places, self._compute = compute.limit_bytes, places, compute
         self._parts = {Stream.COMPUTE: compute}
-        self._waiting: list[tuple[Stream, Block]] = []
-        """Blocks that were freed and wait for the GPU, oldest first."""
+        self._waiting: list[tuple[int, Stream, Block]] = []
+        """Storages whose blocks were freed and wait for the GPU, oldest first."""
         self.peak_allocated = self.peak_reserved = 0
 
     @property
@@ -64,6 +64,8 @@ class StreamedAllocator:
     def run(self, trace: Iterable[tuple[int, int]]) -> None:
         """Serves the requests of a trace, or of the next part of one, as `CachingAllocator.run` does.
 
+        (storage, 0) says that the GPU has passed the end of a storage that was freed and that another stream used.
+
         Raises:
             OutOfMemoryError: A request does not fit.
         """
@@ -90,12 +92,15 @@ class StreamedAllocator:
             self._give_back()
             return
         stream, shared = self._places[storage]
+        if not size:
+            self._pass(storage)
+            return
         if stream not in self._parts:
             self._parts[stream] = type(self._compute)()
         part = self._parts[stream]
         if size < 0:
             if shared:
-                self._waiting.append((stream, part.retire(storage)))
+                self._waiting.append((storage, stream, part.retire(storage)))
             else:
                 part.drop(storage)
             return
@@ -124,11 +129,19 @@ class StreamedAllocator:
 
     def _recycle(self, units: int) -> None:
         """Makes blocks usable, oldest first, until `units` gathered units are left among those that wait."""
-        gathered = sum(stream is Stream.GATHER for stream, _ in self._waiting)
+        gathered = sum(stream is Stream.GATHER for _, stream, _ in self._waiting)
         while gathered > units or (self._waiting and not units):
-            stream, block = self._waiting.pop(0)
+            _, stream, block = self._waiting.pop(0)
             self._parts[stream].recycle(block)
             gathered -= stream is Stream.GATHER
+
+    def _pass(self, storage: int) -> None:
+        """Makes the block of a storage usable, if it waits."""
+        for place, (waiting, stream, block) in enumerate(self._waiting):
+            if waiting == storage:
+                del self._waiting[place]
+                self._parts[stream].recycle(block)
+                return
 
     def _share(self, part: CachingAllocator) -> None:
         """Limits one stream to what the others have not reserved."""

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from planner.memory import Footprint, Host
 from planner.memory.reserved import Reserved, reserved
 from planner.memory.step.step import Line
 from planner.records.plan import Components, HostMemory, Memory
-from planner.search import Candidate
+from planner.search import Candidate, Solver
 from strategies import Allocator
 
 if TYPE_CHECKING:
     from planner.memory.requests.requests import Requests
 
 
-def memory_of(candidate: Candidate, budget: int, requests: Requests | None = None) -> Memory:
+def judged_memory(candidate: Candidate, solver: Solver, requests: Sequence[Requests] = ()) -> Memory:
+    """Returns the memory of a candidate within the budget; of one that needs more, within what it is said to fit in.
+
+    Args:
+        candidate: The candidate.
+        solver: The solver with the budget, and with the bytes up to which a process is said to fit.
+        requests: As for `memory_of`.
+    """
+    memory = memory_of(candidate, solver.budget_bytes, requests)
+    if memory.process_bytes > solver.budget_bytes and solver.limit_bytes > solver.budget_bytes:
+        return memory_of(candidate, solver.limit_bytes, requests)
+    return memory
+
+
+def memory_of(candidate: Candidate, budget: int, requests: Sequence[Requests] = ()) -> Memory:
     """Returns the memory of a candidate, with the bytes of each category at the peak, which add up to the process's.
 
     Args:
         candidate: The candidate.
         budget: Bytes that a process may take on one GPU.
-        requests: All requests of its steps, for the allocator's model to serve; None for the closed form of the bytes
-            that it reserves.
+        requests: All requests of its steps, on each rank that differs, for the allocator's model to serve; none for
+            the closed form of the bytes that it reserves.
     """
     footprint, size = candidate.footprint, candidate.micro_batch_size
     peak, allocated = footprint.peak(size), footprint.allocated_bytes(size)
     needed: int = footprint.reserved_bytes(size)
     unlimited: int | None = None
-    if requests is not None:
-        needed, unlimited = _served(candidate, requests, needed, footprint.outside.reserved_within(budget))
+    if requests:
+        limit = footprint.outside.reserved_within(budget)
+        of_ranks = [_served(candidate, one, needed, limit) for one in requests]
+        needed, unlimited = max(within for within, _ in of_ranks), max(roomy for _, roomy in of_ranks)
     elif (served := candidate.served) is not None:
         needed = served.reserved_bytes + missing_from(candidate, served)
         unlimited = None if served.retries else needed

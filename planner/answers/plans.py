@@ -6,18 +6,19 @@ them would take as long as the search.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from planner.answers.memory import memory_of
+from planner.answers.memory import judged_memory
 from planner.answers.runs import run_of, usd_per_million_tokens
 from planner.answers.times import time_of
-from planner.memory.reserved import requests_of
-from planner.records.plan import Memory, Plan, StrategyChoice
+from planner.memory.reserved import processes_of
+from planner.records.plan import Plan, StrategyChoice
 from planner.search import Candidate, Solver
 from strategies import Allocator, risks
 
 if TYPE_CHECKING:
-    from planner.memory.requests.requests import Requests
+    from planner.memory.requests.process import Process
 
 
 def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None) -> Plan:
@@ -29,10 +30,10 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None)
         serves: Whether the allocator's model serves all requests of the steps, which takes about 0.1 s. If None, that
             of native segments does so: no closed form says what these need.
     """
-    requests = None
+    processes: Sequence[Process] = ()
     undecided = candidate.strategy.allocator is Allocator.NATIVE and candidate.served is None
     if serves or (serves is None and undecided):
-        requests = requests_of(
+        processes = processes_of(
             solver.model, candidate.strategy, candidate.micro_batch_size, candidate.gradient_accumulation_steps
         )
     ranks = solver.cluster.world_size
@@ -42,17 +43,9 @@ def plan_of(candidate: Candidate, solver: Solver, *, serves: bool | None = None)
         gradient_accumulation_steps=candidate.gradient_accumulation_steps,
         data_parallel_size=ranks,
         global_batch_size=candidate.global_batch_size,
-        memory=_memory(candidate, solver, requests),
+        memory=judged_memory(candidate, solver, [process.requests() for process in processes]),
         time=time_of(candidate, solver),
         usd_per_million_tokens=usd_per_million_tokens(candidate, solver),
         run=run_of(candidate, solver),
         risks=tuple(says for _, says in risks(candidate.strategy, solver.cluster.gpu)),
     )
-
-
-def _memory(candidate: Candidate, solver: Solver, requests: Requests | None) -> Memory:
-    """Returns the memory of a candidate within the budget; of what needs more, within what it is said to fit in."""
-    memory = memory_of(candidate, solver.budget_bytes, requests)
-    if memory.process_bytes > solver.budget_bytes and solver.limit_bytes > solver.budget_bytes:
-        return memory_of(candidate, solver.limit_bytes, requests)
-    return memory

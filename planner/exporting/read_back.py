@@ -16,8 +16,9 @@ from planner.records.plan import Plan
 from planner.records.plan_file import arguments_of_plan
 from strategies import Batching, Zero
 
-_NOT_OF_FILES = ("framework", "allocator")
-"""Options that no file of a recipe says: who runs it, and the environment, which the script sets."""
+_NOT_OF_FILES = ("framework", "allocator", "wrapping")
+"""Options that no file of a recipe says: who runs it, and the environment. The script sets the allocator, and
+requirements.txt has a torch that wraps as today."""
 
 
 def read_back(launch: Launch, target: Target, files: Mapping[str, str], catalog: Catalog) -> None:

@@ -28,6 +28,7 @@ from strategies import (
     TrainedModules,
     UnquantizedDtype,
     Update,
+    Wrapping,
 )
 
 ACCOUNTS = Accounts(
@@ -60,6 +61,7 @@ ACCOUNTS = Accounts(
         GradientBuckets: ((GradientBuckets.COPIES, GradientBuckets.VIEWS),),
         ShardingBackend: ((ShardingBackend.FSDP1, ShardingBackend.FSDP2, ShardingBackend.DEEPSPEED),),
         GradientSync: ((GradientSync.LAST, GradientSync.EACH),),
+        Wrapping: ((Wrapping.TODAY, Wrapping.TORCH_2_7),),
         Offload: ((Offload.NONE, Offload.CPU, Offload.OPTIMIZER),),
         OverlapComm: ((OverlapComm.AUTO, OverlapComm.YES, OverlapComm.NO),),
         Framework: ((Framework.TRANSFORMERS, Framework.TRL, Framework.AXOLOTL, Framework.LLAMA_FACTORY),),

@@ -5,18 +5,19 @@ What makes requests and what serves them is imported when that is asked for: mos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from planner.memory.memoized import results_of
 from planner.memory.model import MemoryModel
 from planner.memory.sharding.optimizers import rule_of
 from planner.memory.sharding.replicated import bucketed
-from strategies import Allocator, Fsdp1, Fsdp2, GradientBuckets, Replicated, Strategy
+from strategies import Allocator, Fsdp1, Fsdp2, GradientBuckets, Replicated, Strategy, Wrapping, quantization_of
 
 if TYPE_CHECKING:
     from planner.memory.requests.around import Around
-    from planner.memory.requests.fsdp1_loading import WrappingFactory
+    from planner.memory.requests.fsdp1_recorded import Wraps
     from planner.memory.requests.process import Process, Steps
     from planner.memory.requests.requests import Requests
     from planner.memory.sharding.account import Unit
@@ -35,37 +36,38 @@ class Reserved(NamedTuple):
     """How often cached segments were given back to serve a request."""
 
 
-def process_of(
-    model: object,
-    strategy: Strategy,
-    micro_batch_size: int,
-    micro_batches: int,
-    wrapping: WrappingFactory | None = None,
-) -> Process | None:
-    """Returns a process that trains with a strategy.
+def processes_of(
+    model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int, wraps: Wraps | None = None
+) -> tuple[Process, ...]:
+    """Returns the processes that train with a strategy: that of the first rank, and of the others where these differ.
 
     Args:
         model: The model's memory on a cluster.
         strategy: A strategy that the model can be trained with.
         micro_batch_size: Samples of a micro-batch.
         micro_batches: Micro-batches of a step.
-        wrapping: Makes the requests of wrapping FSDP1's units; None for those of today's torch.
+        wraps: How FSDP1 wraps units as before torch 2.8, where that is not as the strategy says.
 
     Returns:
-        The process, or None where the order of its requests is not known: of a model that is known by its replays only,
-        of DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
+        The processes, or none where the order of their requests is not known: of a model that is known by its replays
+        only, of DeepSpeed, of pairs of texts, and of FSDP2 where it reshards to fewer ranks after forward.
     """
     s = strategy
     if isinstance(s.sharding, Fsdp2) and s.sharding.reshard_size:
-        return None
+        return ()
     if not isinstance(model, MemoryModel) or not isinstance(s.sharding, Replicated | Fsdp1 | Fsdp2):
-        return None
+        return ()
     if model.is_paired:
-        return None
+        return ()
     from planner.memory.requests.process import Process
 
     steps = _steps(model, s, micro_batch_size, micro_batches)
-    return Process(steps, _around(model, s, steps.units, wrapping))
+    return tuple(Process(steps, around) for around in _arounds(model, s, steps.units, wraps))
+
+
+def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Process | None:
+    """Returns the process of the first rank, or None where the order of its requests is not known."""
+    return next(iter(processes_of(model, strategy, micro_batch_size, micro_batches)), None)
 
 
 def _steps(model: MemoryModel, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Steps:
@@ -95,44 +97,41 @@ def _steps(model: MemoryModel, strategy: Strategy, micro_batch_size: int, micro_
     )
 
 
-def _around(
-    model: MemoryModel, strategy: Strategy, units: Sequence[Unit], wrapping: WrappingFactory | None
-) -> Callable[[Requests], Around]:
-    """Returns what makes the requests of a sharding around those of the parts."""
-    sharding, setting = model.sharding(strategy), model.setting(strategy)
-    ranks = sharding.ranks(model.cluster.world_size)
+def _arounds(
+    model: MemoryModel, strategy: Strategy, units: Sequence[Unit], wraps: Wraps | None
+) -> Sequence[Callable[[Requests], Around]]:
+    """Returns what makes the requests of a sharding around those of the parts, for each kind of ranks."""
+    sharding, setting, world_size = model.sharding(strategy), model.setting(strategy), model.cluster.world_size
     if isinstance(sharding, Fsdp1):
         from planner.memory.requests.fsdp1 import AroundFsdp1
-        from planner.memory.requests.fsdp1_loading import Wrapping
 
-        return lambda made: AroundFsdp1(
-            made,
-            units,
-            sharding,
-            ranks,
-            replicates=sharding.replicas(model.cluster.world_size) > 1,
+        around = partial(
+            AroundFsdp1,
+            units=units,
+            sharding=sharding,
+            ranks=sharding.ranks(world_size),
+            replicates=sharding.replicas(world_size) > 1,
             recomputes_units=setting.recomputes_units,
-            wrapping=wrapping or Wrapping,
         )
+        if wraps is None and sharding.wrapping is Wrapping.TODAY:
+            return (around,)
+        from planner.memory.requests.fsdp1_recorded import Wraps
+
+        wraps = wraps or Wraps.of(sharding, quantization_of(strategy.finetuning), model.loading, world_size)
+        return [partial(around, wrapping=wrapping) for wrapping in wraps.of_ranks]
     if isinstance(sharding, Fsdp2):
         from planner.memory.requests.fsdp2 import AroundFsdp2
 
-        return lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting))
+        ranks = sharding.ranks(world_size)
+        return (lambda made: AroundFsdp2(made, units, sharding, ranks, model.ends(setting)),)
     from planner.memory.requests.around import Around, IntoBuckets
 
-    views = bucketed(sharding, model.cluster.world_size) is GradientBuckets.VIEWS
-    return IntoBuckets if views else Around
+    return (IntoBuckets if bucketed(sharding, world_size) is GradientBuckets.VIEWS else Around,)
 
 
-def requests_of(
-    model: object,
-    strategy: Strategy,
-    micro_batch_size: int,
-    micro_batches: int,
-    wrapping: WrappingFactory | None = None,
-) -> Requests | None:
-    """Returns all requests of a process, or None where their order is not known; see `process_of`."""
-    process = process_of(model, strategy, micro_batch_size, micro_batches, wrapping)
+def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
+    """Returns all requests of the first rank's process, or None where their order is not known."""
+    process = process_of(model, strategy, micro_batch_size, micro_batches)
     return None if process is None else process.requests()
 
 
@@ -205,7 +204,7 @@ class Served:
     def within(
         self, strategy: Strategy, micro_batch_size: int, micro_batches: int, limit_bytes: int
     ) -> Reserved | None:
-        """Returns the peaks of a process, as `reserved_by` does, or None where the order of requests is not known.
+        """Returns the peaks of the process of a rank that needs most, or None where the order of requests is not known.
 
         Args:
             strategy: A strategy that the model can be trained with.
@@ -215,8 +214,18 @@ class Served:
         """
         known, asked = self.known(strategy), (micro_batch_size, min(micro_batches, MOST_MICRO_BATCHES), limit_bytes)
         if asked not in known:
-            process = process_of(self._model, strategy, micro_batch_size, micro_batches)
-            if process is None:
+            processes = processes_of(self._model, strategy, micro_batch_size, micro_batches)
+            if not processes:
                 return None
-            known[asked] = reserved_by(process, strategy.allocator, limit_bytes)
+            known[asked] = _largest(reserved_by(process, strategy.allocator, limit_bytes) for process in processes)
         return known[asked]
+
+
+def _largest(of_ranks: Iterable[Reserved]) -> Reserved:
+    """Returns the peaks of the first rank that does not fit, or else of the one with the most reserved bytes."""
+    found: list[Reserved] = []
+    for one in of_ranks:
+        if not one.fits:
+            return one
+        found.append(one)
+    return max(found, key=lambda one: one.reserved_bytes)

@@ -30,6 +30,7 @@ from strategies import (
     TrainedModules,
     UnquantizedDtype,
     Update,
+    Wrapping,
 )
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
@@ -79,6 +80,7 @@ class StrategyChoice(Record):
     shard_size: Ranks | None = None
     offload: Offload | None = None
     gradient_sync: GradientSync | None = None
+    wrapping: Wrapping | None = None
     reduce_bucket: Elements | None = None
     overlap_comm: OverlapComm | None = None
     prefetch_bucket: Elements | None = None

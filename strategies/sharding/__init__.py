@@ -10,6 +10,7 @@ from strategies.sharding.choices import (
     OverlapComm,
     Sharding,
     ShardingBackend,
+    Wrapping,
 )
 from strategies.sharding.deepspeed import Zero
 from strategies.sharding.fsdp1 import Fsdp1
@@ -33,6 +34,7 @@ __all__ = [
     "Replicated",
     "Sharding",
     "ShardingBackend",
+    "Wrapping",
     "Zero",
     "indivisible",
 ]

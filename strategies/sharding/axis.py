@@ -18,6 +18,7 @@ from strategies.sharding.choices import (
     OverlapComm,
     Sharding,
     ShardingBackend,
+    Wrapping,
 )
 from strategies.sharding.deepspeed import AUTO, LIVE_PARAMETERS, REUSE_DISTANCE, STAGES, SUB_GROUP_SIZE, Zero
 from strategies.sharding.fsdp1 import Fsdp1
@@ -111,6 +112,13 @@ AXIS = Axis(
             phrase="sync {}",
             hidden_default=GradientSync.LAST,
             belongs_to=(*SHARDED, ShardingBackend.FSDP2, ShardingBackend.FSDP1),
+        ),
+        Option(
+            "wrapping",
+            Wrapping,
+            phrase="wrapped as by {}",
+            hidden_default=Wrapping.TODAY,
+            belongs_to=(*SHARDED, ShardingBackend.FSDP1),
         ),
         _elements(
             "reduce_bucket",

@@ -66,6 +66,17 @@ class GradientSync(Choice):
     EACH = "each", "in every micro-batch, so that each GPU keeps its share alone (sync_each_batch)"
 
 
+class Wrapping(Choice):
+    """Says whether what FSDP1 broadcasts while it wraps a model serves nobody before the GPU has passed it.
+
+    Until torch 2.8 a broadcast recorded its stream on its tensor (ProcessGroupNCCL.cpp, `collective`; pytorch pull
+    request 148590 ended it), unless TORCH_NCCL_AVOID_RECORD_STREAMS was set, which makes earlier ones like `today`.
+    """
+
+    TODAY = "today", "as torch since 2.8: what was broadcast is free as soon as it was copied"
+    TORCH_2_7 = "torch-2.7", "as torch up to 2.7: what was broadcast is free when the GPU has passed it"
+
+
 class GradientBuckets(Choice):
     """Says whether DDP reduces copies of the gradients, or gradients that are views of its buckets.
 

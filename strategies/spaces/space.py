@@ -37,6 +37,7 @@ from strategies.sharding import (
     OverlapComm,
     Sharding,
     ShardingBackend,
+    Wrapping,
     indivisible,
 )
 from strategies.sharding.deepspeed import AUTO
@@ -96,6 +97,7 @@ class Space(NamedTuple):
     offload: tuple[Offload, ...] = (Offload.NONE,)
     gradient_sync: tuple[GradientSync, ...] = (GradientSync.LAST, GradientSync.EACH)
     """Both; they differ where gradients accumulate."""
+    wrapping: tuple[Wrapping, ...] = (Wrapping.TODAY,)
     reduce_bucket: tuple[int, ...] = (AUTO,)
     overlap_comm: tuple[OverlapComm, ...] = (OverlapComm.AUTO,)
     prefetch_bucket: tuple[int, ...] = (AUTO,)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from published.libraries import wrapping
 from published.libraries.contexts import AT_START, BY_PRODUCTS, Contexts
 from published.libraries.losses import triton
 from published.libraries.sampled import sampled
-from published.libraries.wrapping import Recorded, Wraps
+from published.sets import fms
 
-from hardware import MIB
+from hardware import MIB, load_catalog
 from planner.memory.autograd.ops import Ops
 from planner.memory.autograd.tape import Snapshot, Tape, Tensor, Variable
 from planner.memory.losses.earlier import shifted_logits
 from planner.memory.requests.requests import Requests
-from planner.memory.sharding.account import Unit
 from planner.models.architecture import Objective
 
 TOKENS, WORDS = 1000, 500
@@ -69,49 +67,15 @@ def test_a_full_gpu_is_read_after_its_cache_was_given_back() -> None:
 
 def test_all_kernels_are_in_each_context_and_those_of_products_where_any_is_computed() -> None:
     at_start, by_products = sum(AT_START.values()), sum(BY_PRODUCTS.values())
-    assert Contexts().more_bytes(500) == 0
-    assert Contexts(others=3).more_bytes(500) == 3 * 500
-    assert Contexts(eager=True).more_bytes(500) == at_start + by_products
-    assert Contexts(others=1, eager=True).more_bytes(500) == 500 + 2 * at_start + by_products
+    assert (Contexts().kernels_bytes, Contexts().of_others(500)) == (0, 0)
+    assert (Contexts(others=3).kernels_bytes, Contexts(others=3).of_others(500)) == (0, 3 * 500)
+    eager = Contexts(others=1, eager=True)
+    assert (eager.kernels_bytes, eager.of_others(500)) == (at_start + by_products, 500 + at_start)
 
 
-UNIT = Unit(0, (), 4096, 0, 0, shares=(2048,), joined=(1024, 1024, 2048))
-GROUPS = [(UNIT,)] * 4
-
-
-def most_at_once(wraps: Wraps, *, ahead: bool) -> int:
-    """Largest bytes that exist while four units are wrapped, each of 4,096 bytes of which a rank keeps half."""
-    requests = Requests()
-    Recorded(requests, GROUPS, 2, on_host=False, wraps=wraps, ahead=ahead).wrap()
-    live = most = 0
-    for _, num_bytes in requests.made:
-        live += num_bytes
-        most = max(most, live)
-    return most
-
-
-def test_a_rank_that_copies_from_the_host_uses_a_bucket_s_block_again() -> None:
-    # the last unit's parameters, bucket and flat parameter, and all shares
-    assert most_at_once(Wraps(), ahead=False) == 3 * 4096 + 4 * 2048
-
-
-def test_a_rank_that_runs_ahead_uses_no_bucket_s_block_again() -> None:
-    assert most_at_once(Wraps(), ahead=True) == 3 * 4096 + 4 * 2048 + 3 * 4096
-
-
-def test_a_unit_is_sent_to_replicas_by_other_buckets() -> None:
-    assert most_at_once(Wraps(broadcasts=2), ahead=False) == 4 * 4096 + 4 * 2048
-
-
-def test_a_rank_runs_ahead_by_no_more_launches_than_wait_on_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrapping, "LAUNCHES", 6)  # a unit's: its bucket, three copies, its join and its share
-    assert most_at_once(Wraps(), ahead=True) == 3 * 4096 + 4 * 2048 + 4096
-
-
-def test_a_parameter_that_is_sent_alone_launches_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrapping, "LAUNCHES", 6)  # the joins and the shares of three adapters
-    adapter = Unit(0, (), 4096, 0, 0, shares=(2048,), joined=(4096,))
-    requests = Requests()
-    Recorded(requests, [(adapter,)] * 4, 2, on_host=False, wraps=Wraps(buffers=1), ahead=True).wrap()
-    released = [-num_bytes for _, num_bytes in requests.made if num_bytes < 0]
-    assert released.count(4096) == 4 + 2  # flat parameters, and what was sent of the first two
+def test_a_machine_of_its_own_is_asked_with_the_context_that_its_gpus_had() -> None:
+    runs = {run.name: run for run in fms.runs()}
+    eager = next(run for run in runs.values() if run.contexts.eager)
+    later = next(run for run in runs.values() if not run.contexts.eager)
+    assert later.gpu == load_catalog().get(later.request["gpu"])
+    assert eager.gpu.context_bytes - later.gpu.context_bytes == eager.contexts.kernels_bytes

@@ -21,6 +21,21 @@ def test_experts_are_no_matter_where_nothing_is_quantized() -> None:
     assert not [note for note in fit("llama-2-7b", gpu="RTX-4090").notes if note.startswith("qlora")]
 
 
+def test_fsdp1_over_a_quantized_base_says_what_an_earlier_torch_reserves() -> None:
+    sharded = {"gpu": "A100-40GB", "gpus": 2, "sharding": "fsdp1", "precision": "bf16-mixed"}
+
+    def says(**choices: str) -> list[bool]:
+        found = estimate("llama-2-7b", **sharded, **choices).notes
+        starts = "torch before 2.8 reserves", "wrapping torch-2.7: what FSDP1 broadcasts"
+        return [any(note.startswith(start) for note in found) for start in starts]
+
+    qlora = {"finetuning": "qlora", "unquantized_dtype": "bf16"}
+    assert says(allocator="native", **qlora) == [True, False]
+    assert says(allocator="expandable", **qlora) == [False, False]
+    assert says(allocator="native", finetuning="lora") == [False, False]
+    assert says(allocator="native", wrapping="torch-2.7", **qlora) == [False, True]
+
+
 def test_sdpa_that_writes_scores_out_says_so() -> None:
     def says(model: str, attention: str) -> bool:
         notes = estimate(model, gpu="A100-40GB", attention=attention).notes

@@ -55,6 +55,7 @@ def test_a_strategy_has_a_field_for_every_axis_and_every_option_is_of_one() -> N
         "shard_size",
         "offload",
         "gradient_sync",
+        "wrapping",
         "reduce_bucket",
         "overlap_comm",
         "prefetch_bucket",

@@ -35,15 +35,18 @@ class Contexts(NamedTuple):
     others: int = 0
     eager: bool = False
 
-    def more_bytes(self, context_bytes: int) -> int:
-        """Returns the bytes beside one context without kernels.
+    @property
+    def kernels_bytes(self) -> int:
+        """Bytes that the context of the process that computes takes more than one whose kernels come one by one."""
+        return sum(AT_START.values()) + sum(BY_PRODUCTS.values()) if self.eager else 0
+
+    def of_others(self, context_bytes: int) -> int:
+        """Returns the bytes of the contexts of other processes.
 
         Args:
-            context_bytes: The driver's bytes of a context.
+            context_bytes: The driver's bytes of a context, without kernels.
         """
-        at_start = sum(AT_START.values()) if self.eager else 0
-        by_products = sum(BY_PRODUCTS.values()) if self.eager else 0
-        return at_start + by_products + self.others * (context_bytes + at_start)
+        return self.others * (context_bytes + (sum(AT_START.values()) if self.eager else 0))
 
 
 def of_other_ranks(ranks: int) -> int:

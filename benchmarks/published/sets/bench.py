@@ -7,12 +7,12 @@ from typing import Any
 from published.data_files import csv_rows
 from published.libraries import then
 from published.libraries.contexts import Contexts, of_other_ranks
-from published.libraries.wrapping import Wraps
 from published.run import Engine, Run, Term
-from published.sets.requests import FSDP1
+from published.sets.requests import BEFORE_TORCH_2_8, FSDP1
 from published.throughput.step_times import Timed
 
 from hardware import MIB, load_catalog
+from planner.memory.requests.fsdp1_recorded import Wraps
 from planner.models import find_model
 
 SOURCE = "LLMFineTuningBench"
@@ -46,6 +46,9 @@ ADDED_WORDS = {"llama3.1-8b": 2, "llama3-8b": 2, "llama2-70b": 1, "mixtral-8x7b-
 """Words that fms-hf-tuning adds, as `published.sets.fms` says; versions before those above round the sum up to 8s."""
 CAST_ADAPTERS = "2"
 """First letter of versions of fms-hf-tuning whose PEFT makes adapters fp32 (`autocast_adapter_dtype`)."""
+
+HYBRID = "HYBRID_SHARD"
+"""Sharding strategy that the runs with it had on one node, whose replicas are groups of one rank."""
 
 RDMA = 50_000_000_000
 """Bytes per second of a node's network with RDMA: 400 Gb/s, as IBM's nodes of A100 have in the runs of fms-fsdp."""
@@ -130,17 +133,19 @@ def _run(row: dict[str, str]) -> Run:
         then=_then(row),
         loss=TRANSFORMERS.get(row["fms_hf_tuning_version"]) if row["model_name"] in MODELS else None,
         wraps=_wraps(row) if ranks > 1 else None,
+        hybrid=ranks > 1 and row["fsdp_sharding_strategy"] == HYBRID,
         contexts=Contexts(of_other_ranks(ranks // int(row["number_nodes"])) if row["method"] == "gptq-lora" else 0),
         added_words=ADDED_WORDS.get(row["model_name"], 0) if row["fms_hf_tuning_version"] in TRANSFORMERS else 0,
         managed="paged" in row["overrides"],
     )
 
 
-def _wraps(row: dict[str, str]) -> Wraps:
-    """Returns how FSDP1 wrapped the units of a row."""
-    gptq = row["method"] == "gptq-lora"
-    groups = 2 if row["fsdp_sharding_strategy"] == "HYBRID_SHARD" else 1
-    return Wraps(ahead=gptq, broadcasts=groups, buffers=int(gptq), adapters=not gptq)
+def _wraps(row: dict[str, str]) -> Wraps | None:
+    """Returns how FSDP1 wrapped the units of a row, where no choice says it: with fused LoRA, or groups of one rank."""
+    gptq, hybrid = row["method"] == "gptq-lora", row["fsdp_sharding_strategy"] == HYBRID
+    if not (gptq or hybrid):
+        return None
+    return Wraps(ahead=gptq, broadcasts=2 if hybrid else 1, buffers=int(gptq), adapters=not gptq)
 
 
 def is_full(run: Run, percent: float = FULL_PERCENT) -> bool:
@@ -192,7 +197,7 @@ def _request(row: dict[str, str], size: int, length: int) -> tuple[dict[str, Any
         request["precision"] = "bf16-true"
         nearest.append("autocast over bf16 weights: bf16-true")
     if ranks > 1:
-        request |= {"gpus": ranks // nodes, "nodes": nodes, **FSDP1}
+        request |= {"gpus": ranks // nodes, "nodes": nodes, **FSDP1, **BEFORE_TORCH_2_8}
     return request, nearest
 
 

@@ -11,11 +11,11 @@ from published.libraries import then
 from published.libraries.contexts import Contexts, of_other_ranks
 from published.libraries.kernels import FOAK
 from published.libraries.losses import loss_of
-from published.libraries.wrapping import Wraps
 from published.run import Engine, Run, Term
-from published.sets.requests import FSDP1
+from published.sets.requests import BEFORE_TORCH_2_8, FSDP1
 from published.throughput.step_times import Timed
 
+from planner.memory.requests.fsdp1_recorded import Wraps
 from planner.models import find_model
 
 FILE = DATA / "fms_acceleration.yaml"
@@ -109,7 +109,7 @@ def run_of(row: dict[str, Any], versions: dict[str, str]) -> Run:
         foak=bool(kernels) and row["model"] != "mixtral-8x7b",
         loss=None if row["loss"] == "fused-linear" else versions["transformers"],
         triton=row["loss"] == "cross-entropy",
-        wraps=_wraps(row),
+        wraps=wraps_of(row) if row["num_gpus"] > 1 else None,
         of_all=True,
         left=_left(row),
         contexts=Contexts(
@@ -127,10 +127,8 @@ def _left(row: dict[str, Any]) -> str | None:
     return None
 
 
-def _wraps(row: dict[str, Any]) -> Wraps | None:
-    """Returns how FSDP1 wrapped the units of a row, with torch 2.4."""
-    if row["num_gpus"] == 1:
-        return None
+def wraps_of(row: dict[str, Any]) -> Wraps:
+    """Returns how FSDP1 wrapped the units of a row. It ignores the adapters of fused LoRA, which no choice says."""
     quantization = row.get("quantization", "none")
     return Wraps(
         ahead=quantization != "none",
@@ -158,7 +156,7 @@ def _request(row: dict[str, Any], transformers: str) -> tuple[dict[str, Any], li
         if row["quantization"] == "nf4-double":
             request["unquantized_dtype"] = "fp32" if row.get("prepared") else "bf16"
     if sharded:
-        request |= {"gpus": row["num_gpus"], **FSDP1}
+        request |= {"gpus": row["num_gpus"], **FSDP1, **BEFORE_TORCH_2_8}
     request["loss"] = LOSSES.get(row["loss"]) or loss_of(transformers).value
     _of_kernels(row, request, nearest)
     return request, nearest

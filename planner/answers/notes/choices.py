@@ -8,10 +8,13 @@ from hardware import GPU
 from strategies import (
     LARGEST_USUAL_BATCH,
     Allocator,
+    Fsdp1,
     GradientSync,
     Kernels,
     Loss,
+    Quantization,
     Strategy,
+    Wrapping,
     Zero,
     quantization_of,
     rounds_updates,
@@ -92,6 +95,7 @@ def on_choices(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
             "gradient_sync each reduces gradients after every micro-batch (accelerate's sync_each_batch); without it, "
             "whole gradients stay on every GPU while accumulating."
         )
+    yield from _on_wrapping(strategies)
     if any(s.allocator is Allocator.EXPANDABLE for s in strategies):
         yield "plans run with PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; without it, memory fragments."
         if gpu.vendor == "amd":
@@ -103,4 +107,20 @@ def on_choices(gpu: GPU, strategies: Sequence[Strategy]) -> Iterator[str]:
         yield (
             "native segments fragment: what they reserve follows from the order of all requests, where that is known; "
             "elsewhere (DeepSpeed, models known by replays) reserved_bytes is a usual amount."
+        )
+
+
+def _on_wrapping(strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields what torch before 2.8 reserves more while FSDP1 wraps a model; expandable segments give that back."""
+    sharded = [(s, s.sharding.wrapping) for s in strategies if isinstance(s.sharding, Fsdp1)]
+    if any(wrapping is Wrapping.TORCH_2_7 for _, wrapping in sharded):
+        yield (
+            "wrapping torch-2.7: what FSDP1 broadcasts waits for the GPU, on all ranks but the first for GiB where a "
+            "quantized base comes from the meta device; torch 2.8 or TORCH_NCCL_AVOID_RECORD_STREAMS=1 does without."
+        )
+    native = [s for s, wrapping in sharded if wrapping is Wrapping.TODAY and s.allocator is Allocator.NATIVE]
+    if any(quantization_of(s.finetuning) is not Quantization.NONE for s in native):
+        yield (
+            "torch before 2.8 reserves up to some GiB more while FSDP1 wraps a quantized base, on all ranks but the "
+            "first: --wrapping torch-2.7 plans it."
         )

@@ -116,6 +116,17 @@ class ServedAtOnce(Requests):
         else:
             heap.serve(RELEASE, {1: storage}, nothing, heap.pools[stream])
 
+    def retire(self, storage: int) -> int:
+        """Frees a block that another stream still uses, and returns how many such have been passed when it is."""
+        heap = self._heap
+        heap.has_streams = True
+        super().retire(storage)
+        return heap.passed + len(heap.waiting)
+
+    def passed(self, retired: int) -> None:
+        """Makes a block usable that was retired, unless that has been done."""
+        self._heap.recycle_until(retired)
+
     def release_all(self, storages: Iterable[int]) -> None:
         """Ends one owner's use of each block, in order."""
         if self.streams:

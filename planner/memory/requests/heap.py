@@ -51,6 +51,7 @@ class Heap:
         owners: How many owners a block in use has besides one; blocks of a single owner are not listed.
         unused: Bytes of blocks in use that were not asked for; blocks without such are not listed.
         waiting: Blocks that were freed and wait for the GPU, oldest first.
+        passed: How many blocks have waited, and do no more.
         has_streams: Whether other streams than that of computation have been used.
         guarded: Whether InterferenceError is raised before free segments are returned.
         allocated: Bytes in allocated blocks of all streams.
@@ -69,6 +70,7 @@ class Heap:
         self.unused: dict[int, int] = {}
         self.waiting: list[tuple[Stream, int]] = []
         self.has_streams = self.guarded = False
+        self.passed = 0
         self.allocated = self.peak_allocated = self.reserved = self.peak_reserved = self.retries = self.maps = 0
         self._starts: dict[int, int] = {}
         self._ends: dict[int, int] = {}
@@ -158,10 +160,20 @@ class Heap:
         """Makes blocks usable, oldest first, until so many gathered units are left among those that wait."""
         gathered = sum(stream is Stream.GATHER for stream, _ in self.waiting)
         while gathered > units or (self.waiting and not units):
-            stream, block = self.waiting.pop(0)
-            self.allocated += block >> ADDRESS_BITS  # it was counted as released when it was freed
-            self.serve(RELEASE, {1: block}, nothing, self.pools[stream])
-            gathered -= stream is Stream.GATHER
+            gathered -= self._recycle_oldest() is Stream.GATHER
+
+    def recycle_until(self, number: int) -> None:
+        """Makes blocks usable, oldest first, until so many have been since the start."""
+        while self.waiting and self.passed < number:
+            self._recycle_oldest()
+
+    def _recycle_oldest(self) -> Stream:
+        """Makes the block usable that has waited longest, and returns its stream."""
+        stream, block = self.waiting.pop(0)
+        self.passed += 1
+        self.allocated += block >> ADDRESS_BITS  # it was counted as released when it was freed
+        self.serve(RELEASE, {1: block}, nothing, self.pools[stream])
+        return stream
 
     def _map(self, place: int, pool: list[int], pools: Pools) -> None:
         """Adds a segment for a request to a pool, unless blocks that waited serve it, or raises OutOfMemoryError."""

@@ -8,7 +8,8 @@ from planner.allocator.streams import Stream
 from planner.memory.autograd.storage import FINISHED, Logged
 
 Request = tuple[int, int]
-"""(storage, bytes) for an allocation, (storage, -bytes) for its release."""
+"""(storage, bytes) for an allocation, (storage, -bytes) for its release, (storage, 0) where the GPU has passed the end
+of one that was released and that another stream uses."""
 
 
 class Requests:
@@ -105,6 +106,21 @@ class Requests:
             del self._others[storage]
         else:
             self._others[storage] -= 1
+
+    def retire(self, storage: int) -> int:
+        """Releases a storage that another stream still uses, which serves nobody before the GPU has passed its end.
+
+        Returns:
+            What `passed` takes when the GPU has done so.
+        """
+        stream, _ = self.streams.get(storage, (Stream.COMPUTE, True))
+        self.streams[storage] = stream, True
+        self.release(storage)
+        return storage
+
+    def passed(self, retired: int) -> None:
+        """Notes that the GPU has passed the end of what was retired, of which the oldest goes first."""
+        self.made.append((retired, 0))
 
     def release_all(self, storages: Iterable[int]) -> None:
         """Ends one owner's use of each storage, in order."""

@@ -63,13 +63,13 @@ class PartTracer:
         return f"{architecture.embedding_name}.weight" if trains else ""
 
     def leaving_out(self) -> Self:
-        """Returns a tracer of the block of which fp8 leaves a linear layer out; it reads what is shared with this one."""
+        """Returns the tracer of the block with the linear layer that fp8 leaves out. The two share what they know."""
         tracer = copy(self)
         tracer.leaves_out = True
         return tracer
 
     def _left_out(self, part: Hashable) -> str | None:
-        """Returns the name of the part's linear layer that fp8 leaves out; empty for the first that runs, None for none.
+        """Returns the name of the part's linear layer that fp8 leaves out: empty for the first to run, None for none.
 
         These are the first and the last that the model defines, of which one is the head's, and in half precision
         anyway where it is the last (accelerate/utils/ao.py, `filter_first_and_last_linear_layers`).

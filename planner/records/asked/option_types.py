@@ -31,6 +31,7 @@ from strategies import (
     TrainedModules,
     UnquantizedDtype,
     Update,
+    Wrapping,
 )
 
 PrecisionName = (
@@ -79,6 +80,7 @@ ShardingBackendName = ShardingBackend | Literal["fsdp2", "fsdp1", "deepspeed", "
 GradientBucketsName = GradientBuckets | Literal["copies", "views", "all"]
 OffloadName = Offload | Literal["none", "cpu", "optimizer", "all"]
 GradientSyncName = GradientSync | Literal["last", "each", "all"]
+WrappingName = Wrapping | Literal["today", "torch-2.7", "all"]
 OverlapCommName = OverlapComm | Literal["auto", "yes", "no", "all"]
 AttentionName = (
     Attention | Literal["eager", "sdpa", "sdpa-efficient", "flash-attention-2", "flash-attention-3", "flex", "all"]
@@ -130,6 +132,7 @@ class Options(TypedDict, total=False):
     shard_size: int | str | Sequence[int | str] | None
     offload: OffloadName | Sequence[OffloadName] | None
     gradient_sync: GradientSyncName | Sequence[GradientSyncName] | None
+    wrapping: WrappingName | Sequence[WrappingName] | None
     reduce_bucket: int | str | Sequence[int | str] | None
     overlap_comm: OverlapCommName | Sequence[OverlapCommName] | None
     prefetch_bucket: int | str | Sequence[int | str] | None

@@ -36,6 +36,7 @@ from strategies import (
     TrainedModules,
     UnquantizedDtype,
     Update,
+    Wrapping,
 )
 
 
@@ -69,6 +70,7 @@ class SearchSpace(Record):
     shard_size: tuple[Ranks, ...] = ()
     offload: tuple[Offload, ...] = ()
     gradient_sync: tuple[GradientSync, ...] = ()
+    wrapping: tuple[Wrapping, ...] = ()
     reduce_bucket: tuple[Elements, ...] = ()
     overlap_comm: tuple[OverlapComm, ...] = ()
     prefetch_bucket: tuple[Elements, ...] = ()

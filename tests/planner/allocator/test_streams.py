@@ -35,6 +35,14 @@ def test_what_two_streams_use_waits_until_fsdp1_gathers_two_units_later() -> Non
     assert served(labels, units).reserved == 2 * SIZE
 
 
+def test_a_block_serves_others_once_the_gpu_has_passed_it() -> None:
+    labels = {number: label(Stream.COMPUTE, shared=True) for number in (1, 2)}
+    sent = [(1, SIZE), (1, -SIZE), (2, SIZE), (2, -SIZE)]
+    assert served(labels, [*sent, (3, SIZE)]).reserved == 3 * SIZE
+    assert served(labels, [*sent, (1, 0), (3, SIZE)]).reserved == 2 * SIZE
+    assert served(labels, [*sent, (1, 0), (1, 0), (3, SIZE), (4, SIZE)]).reserved == 3 * SIZE
+
+
 def test_a_wait_for_the_gpu_makes_all_blocks_usable() -> None:
     labels = {1: label(Stream.COMPUTE, shared=True)}
     allocator = served(labels, [(1, SIZE), (1, -SIZE)])

@@ -22,6 +22,7 @@ LAYERWISE = {"finetuning": "full", "precision": "bf16-true", "optimizer": "galor
         ("trl", {"finetuning": "qlora"}),
         ("trl", {"finetuning": "lora", "lora_targets": "q_proj,v_proj", "lora_rank": 4, "lora_variant": "dora"}),
         ("trl", {"gpus": 8, "sharding_backend": "fsdp1", "offload": "cpu"}),
+        ("trl", {"gpus": 8, "sharding_backend": "fsdp1", "wrapping": "torch-2.7"}),
         ("trl", {"gpus": 8, "checkpoint_every": 2, "kernels": "liger"}),
         ("trl", {"kernels": "liger", "batching": "padded", "finetuning": "qlora", "gpus": 2, "sharding": "full_shard"}),
         ("axolotl", {"framework": "axolotl", "batching": "padded", "finetuning": "qlora"}),

@@ -68,12 +68,20 @@ def test_each_sharding_is_refined_by_options_of_its_own() -> None:
     assert {choice: [option.name for option in AXIS.refining(choice)] for choice in Sharding} == {
         Sharding.NO_SHARD: ["gradient_buckets"],
         Sharding.ZERO1: ["sharding_backend", "gradient_buckets", "offload", "reduce_bucket", "overlap_comm"],
-        Sharding.SHARD_GRAD_OP: ["sharding_backend", "offload", "gradient_sync", "reduce_bucket", "overlap_comm"],
+        Sharding.SHARD_GRAD_OP: [
+            "sharding_backend",
+            "offload",
+            "gradient_sync",
+            "wrapping",
+            "reduce_bucket",
+            "overlap_comm",
+        ],
         Sharding.FULL_SHARD: [
             "sharding_backend",
             "reshard_size",
             "offload",
             "gradient_sync",
+            "wrapping",
             "reduce_bucket",
             "overlap_comm",
             "prefetch_bucket",
@@ -82,7 +90,7 @@ def test_each_sharding_is_refined_by_options_of_its_own() -> None:
             "max_reuse_distance",
             "sub_group_size",
         ],
-        Sharding.HYBRID_SHARD: ["sharding_backend", "shard_size", "offload", "gradient_sync"],
+        Sharding.HYBRID_SHARD: ["sharding_backend", "shard_size", "offload", "gradient_sync", "wrapping"],
     }
 
 
