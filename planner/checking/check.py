@@ -14,9 +14,9 @@ from planner.checking.next_steps import next_steps
 from planner.checking.planned import Planned, planned
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import without_count
+from planner.readers.documents.overrides import parse_override
 from planner.readers.documents.patterns import Pattern
 from planner.readers.documents.reading import Place, Reading, Refusal, Said
-from planner.readers.documents.source import parse_override
 from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.launching.sources import read_sources
 from planner.readers.registry import READERS

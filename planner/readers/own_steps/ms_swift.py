@@ -7,7 +7,7 @@ swift/config/*.json.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.frameworks import deepspeed
 from planner.readers.own_steps import ms_swift_2
 from planner.readers.reader import Reader, Role

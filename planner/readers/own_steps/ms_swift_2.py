@@ -6,7 +6,7 @@ Source: ms-swift 2.6.1, swift/llm/utils/argument.py; ReleaseNote3.0.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 
 VERSION = "ms-swift 2.6"
 RENAMED = {
