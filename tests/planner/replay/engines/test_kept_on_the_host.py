@@ -19,7 +19,7 @@ from planner.models import Inventory
 from planner.models.families import family
 from planner.replay import Workload, replay
 from planner.replay.engines.deepspeed import DeepSpeedEngine
-from planner.replay.engines.deepspeed_offload import allocated_there
+from planner.replay.engines.deepspeed.offload import allocated_there
 from planner.replay.engines.fsdp1 import Fsdp1Engine
 from planner.replay.engines.fsdp2 import Fsdp2Engine
 from strategies import PLAIN, Fsdp1, Fsdp2, Lora, Offload, Optimizer, Precision, Sharding, Strategy, Zero
