@@ -78,7 +78,7 @@ def check(
         reading.refuse(f"no recipe among the files: none names a model: {_WAY_OUT}")
     found = Planned()
     if not reading.refused:
-        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=known)
+        found = planned(run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=known)
     proposed: tuple[Change, ...] = ()
     notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
     if found.cluster is not None and changes:
