@@ -18,7 +18,7 @@ from planner.memory.step.traced_model import TracedModel
 from planner.models import Inventory
 from planner.models.families import family
 from planner.replay import Workload, replay
-from planner.replay.engines.deepspeed import DeepSpeedEngine, engine
+from planner.replay.engines.deepspeed import DeepSpeedEngine
 from planner.replay.engines.deepspeed.config import config_of
 from planner.replay.engines.deepspeed.offload import allocated_there
 from planner.replay.engines.fsdp1 import Fsdp1Engine
@@ -97,7 +97,7 @@ def pins(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
         found[tensor.untyped_storage()._cdata] = tensor.nbytes
         return tensor
 
-    monkeypatch.setattr(engine, "config_of", asking)
+    monkeypatch.setattr("planner.replay.engines.deepspeed.engine.config_of", asking)
     monkeypatch.setattr(get_accelerator(), "pin_memory", pin)
     return found
 
