@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from published.data_files import DATA
 from published.run import Run
-from replays import record
+from recorded.replays import record
 
 import planner
 from hardware import PlannerError
