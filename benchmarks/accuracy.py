@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py                 # print the table from the recorded replays
     python benchmarks/accuracy.py --replay        # replay what is not recorded yet (about 5 s a cell), then print
 
-Each cell is one steady step of 2 sequences of 1024 tokens on A100s; accuracy.jsonl holds its replay, with the command
-that repeats it. A cell is judged by the bytes of all live tensors at its peak, and phase by phase.
+Each cell is one steady step of 2 sequences of 1024 tokens on A100s; recorded/accuracy.jsonl holds its replay, with the
+command that repeats it. A cell is judged by the bytes of all live tensors at its peak, and phase by phase.
 The scalars of fp16-mixed's GradScaler (3 KiB) are counted in neither.
 """
 
@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from replays import Errors, errors_of, record
+from recorded.replays import Errors, errors_of, record
 
 import planner
 from planner.verification.replayed import phases_of
 
-RECORD = Path(__file__).with_name("accuracy.jsonl")
+RECORD = Path(__file__).with_name("recorded") / "accuracy.jsonl"
 PHASES = ("forward", "backward", "optimizer")
 COMMON = "--gpu A100-80GB-SXM --sequence-length 1024 --micro-batch-size 2"
 

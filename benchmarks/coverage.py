@@ -6,8 +6,8 @@
     python benchmarks/coverage.py --add model=smollm2-135m,gpus=2,sharding=full_shard,sharding_backend=deepspeed
                                                   # replay this cell, usual in all else, and print its errors
 
-Each cell is one steady step; coverage.jsonl holds its replay with the command that repeats it. All choices of the axes
-take part, and one model of each family of the registry; the next run adds cells for a new choice or family.
+Each cell is one steady step; recorded/coverage.jsonl holds its replay with the command that repeats it. All choices of
+the axes take part, and one model of each family of the registry; the next run adds cells for a new choice or family.
 """
 
 from __future__ import annotations
@@ -21,16 +21,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cells import BEFORE, NOT_VARIED, added, arguments, command, factors, refusal, relevant, untried, usual, values_of
-from pairs import Cell, Cover, cover
-from replays import Errors, errors_of, record
+from recorded.cells import (
+    BEFORE,
+    NOT_VARIED,
+    added,
+    arguments,
+    command,
+    factors,
+    refusal,
+    relevant,
+    untried,
+    usual,
+    values_of,
+)
+from recorded.pairs import Cell, Cover, cover
+from recorded.replays import Errors, errors_of, record
 
 import planner
 from planner import PlannerError
 from planner.verification.replayed import phases_of
 from strategies import OPTIONS
 
-RECORD = Path(__file__).with_suffix(".jsonl")
+RECORD = Path(__file__).with_name("recorded") / "coverage.jsonl"
 
 
 class Recorded(NamedTuple):

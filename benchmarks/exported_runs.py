@@ -34,7 +34,7 @@ from planner.replay.backend import CPU
 from planner.replay.setup.build import build, equip
 
 STEPS = 4
-RANK = Path(__file__).with_name("exported_rank.py")
+RANK = Path(__file__).with_name("exports") / "rank.py"
 """Program of one rank."""
 
 

@@ -25,8 +25,8 @@ import click
 from pydantic import BaseModel
 
 import planner
-from hardware.builtin import builtin_catalog_path
 from hardware.files.shipped import checksum, joined
+from hardware.loading import builtin_catalog_path
 from planner.cli import main as command
 from planner.models.entries import registry_files
 from strategies import OPTIONS, Choice, Names, Option, Shares

@@ -1,11 +1,11 @@
 """Describes what machines offer (GPU, node, cluster, prices), and loads, validates and merges YAML catalogs."""
 
-from hardware.builtin import builtin_catalog_path
-from hardware.catalog import CATALOG_VARIABLE, Catalog, load_catalog, read_catalog
+from hardware.catalog import Catalog
 from hardware.cluster import Cluster, has_room
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, nearest_names, normalized
 from hardware.fields import GIB, MIB
 from hardware.gpu import GPU, Dtype, Link, PeakFlops
+from hardware.loading import CATALOG_VARIABLE, builtin_catalog_path, load_catalog, read_catalog
 from hardware.machine import Machine
 from hardware.sustained import Sustained
 

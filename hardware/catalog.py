@@ -1,27 +1,19 @@
-"""Loads the catalog, which is the built-in file and a user's additions, and looks GPUs and machines up by name."""
+"""Looks GPUs and machines up by name, in a catalog of them."""
 
-import os
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from hardware.builtin import Entries, builtin_catalog_path, builtin_entries
 from hardware.errors import CatalogError, PlannerError, UnknownNameError, shown
-from hardware.fields import GIB
 from hardware.gpu import GPU
 from hardware.machine import Machine
 from hardware.names.named import Named, name_key
 from hardware.names.unlisted import memory_of, unlisted
-from hardware.sizes import tidied
 
-CATALOG_VARIABLE: Final = "PLANNER_CATALOG"
-"""Environment variable that names a user's catalog file."""
-
-LEAST, MOST = GIB, 4096 * GIB
-"""Least and most bytes of a card that is not listed."""
+Entries = dict[str, dict[str, Any]]
+"""Fields of entries by the entry's name."""
 
 _SIZE: Final = r"(?i)[-_\s]*[0-9]+[-_\s]*GB"  # compiled by its first use
 """The size of the memory in a GPU's name, which follows the name of the card."""
@@ -33,7 +25,7 @@ class Catalog:
     Case, '-', '_', spaces and a leading "NVIDIA" or "AMD" do not count, so names as torch reports them are found, too.
     """
 
-    __slots__ = ("_fields", "_file", "_gpus", "_machines")
+    __slots__ = ("_explain", "_fields", "_gpus", "_machines")
 
     def __init__(self, gpus: Iterable[GPU] = (), machines: Iterable[Machine] = ()) -> None:
         """Makes a catalog of GPUs and machines.
@@ -42,7 +34,7 @@ class Catalog:
             CatalogError: Two of them have a name in common.
         """
         self._fields: Entries = {}
-        self._file = Path()
+        self._explain: Callable[[], object] = object
         self._gpus: Named[GPU] = Named(self._parsed_gpu)
         self._machines: Named[Machine] = Named(self._parsed_machine)
         self._add(gpus, machines)
@@ -58,11 +50,16 @@ class Catalog:
             raise CatalogError(problems)
 
     @classmethod
-    def _builtin(cls, file: Path) -> "Catalog":
-        """Returns the catalog of the built-in file, whose entries are validated only when asked for."""
+    def promised(cls, gpus: Entries, machines: Entries, explain: Callable[[], object]) -> "Catalog":
+        """Returns a catalog whose entries are validated only when asked for.
+
+        Args:
+            gpus: Fields of each GPU.
+            machines: Fields of each machine.
+            explain: Raises an error about all that is wrong with them; called where an entry is.
+        """
         catalog = cls()
-        catalog._file = file
-        gpus, machines = builtin_entries(file)
+        catalog._explain = explain
         catalog._fields = gpus | machines
         for named, entries in ((catalog._gpus, gpus), (catalog._machines, machines)):
             for name, fields in entries.items():
@@ -93,9 +90,7 @@ class Catalog:
         """
         gpu = self.find(name)
         if gpu is None and (size := memory_of(name)) is not None:
-            if not LEAST <= size <= MOST:
-                raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
-            return unlisted(tidied(name), size, self.gpus)
+            return unlisted(name, size, self.gpus)
         if gpu is None:
             from hardware.names.sized import of_size  # few names need it
 
@@ -158,14 +153,14 @@ class Catalog:
         try:
             return GPU.model_validate({**self._fields[canonical], "name": canonical})
         except (ValidationError, TypeError):
-            read_catalog(self._file)  # raises, with line and column of every problem
+            self._explain()  # raises, with line and column of every problem
             raise
 
     def _parsed_machine(self, canonical: str) -> Machine:
         try:
             return Machine.model_validate(self._machine_fields(canonical))
         except (ValidationError, TypeError, KeyError):
-            read_catalog(self._file)
+            self._explain()
             raise
 
     def _machine_fields(self, canonical: str) -> dict[str, Any]:
@@ -203,7 +198,7 @@ class Catalog:
             CatalogError: An entry of `other` has a name of an entry that it does not replace.
         """
         merged = Catalog()
-        merged._file, merged._fields = self._file, self._fields
+        merged._explain, merged._fields = self._explain, self._fields
         merged._gpus = self._gpus.without(other.names())
         merged._machines = self._machines.without(other.machine_names())
         merged._add(other.gpus, other.machines)
@@ -228,42 +223,3 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog of {len(self)} GPUs"
-
-
-def read_catalog(path: str | Path, base: Catalog | None = None) -> Catalog:
-    """Returns the GPUs of one file, fully validated.
-
-    Args:
-        path: The YAML file.
-        base: Catalog from which an entry takes the fields that it leaves out, if it has a GPU with that name or alias.
-            `A100: {memory_bytes: ...}` changes this one value. A field is replaced as a whole, including `peak_flops`
-            and the links.
-
-    Raises:
-        CatalogError: The file has problems; each is given as `file:line:column: path: message`.
-    """
-    from hardware.entries import validated  # what reads YAML is imported for files of users alone
-    from hardware.files.yaml_text import read_document
-
-    return Catalog(*validated(read_document(path), base if base is not None else Catalog()))
-
-
-def load_catalog(path: str | Path | None = None) -> Catalog:
-    """Returns the built-in catalog, with the GPUs of a user's file added.
-
-    Args:
-        path: The user's file; if None, the one that the environment variable PLANNER_CATALOG names, if any.
-
-    Raises:
-        CatalogError: A file has problems.
-        PlannerError: `path` is not a path.
-    """
-    if not isinstance(path, str | Path | None):  # an int would be a file descriptor
-        raise PlannerError(f"the catalog is {shown(path)}, not the path of a file", "catalog='my.yaml', or a Catalog")
-    file = builtin_catalog_path()
-    try:
-        builtin = Catalog._builtin(file)
-    except (OSError, ValueError, TypeError, AttributeError):
-        builtin = read_catalog(file)  # raises an error that says what is wrong with the file
-    user_path = path or os.environ.get(CATALOG_VARIABLE)
-    return builtin.merge(read_catalog(user_path, base=builtin)) if user_path else builtin

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from published.data_files import DATA
 from published.run import Run
 from published.sets.requests import BEFORE_TORCH_2_8
-from replays import record
+from recorded.replays import record
 
 import planner
 from hardware import PlannerError

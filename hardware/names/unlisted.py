@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from hardware.fields import MIB
+from hardware.errors import PlannerError
+from hardware.fields import GIB, MIB
 from hardware.gpu import GPU
-from hardware.sizes import size_of
+from hardware.sizes import size_of, tidied
 
+LEAST, MOST = GIB, 4096 * GIB
+"""Least and most bytes of such a card."""
 _AMPERE: Final = (8, 0)
 ASSUMED: Final = "assumed: all but the memory is that of "
 """Begin of the source of such a card, before the name of the listed one."""
@@ -29,16 +32,21 @@ def unlisted(name: str, memory_bytes: int, listed: Iterable[GPU]) -> GPU:
     card is probably as fast or faster; where none is about as large, the nearest one. `source` names it.
 
     Args:
-        name: Name of the card.
+        name: The size, as the user writes it.
         memory_bytes: Bytes that processes can use.
         listed: GPUs of a catalog, of which one has to be NVIDIA's from Ampere on.
+
+    Raises:
+        PlannerError: The size is of no card.
     """
+    if not LEAST <= memory_bytes <= MOST:
+        raise PlannerError(f"a card with {name.strip()} of memory is not known", "24GiB is a usual one")
     cards = [gpu for gpu in listed if gpu.vendor == "nvidia" and gpu.has_sm(_AMPERE)]
     near = [gpu for gpu in cards if abs(gpu.memory_bytes / memory_bytes - 1) <= ABOUT]
     alike = min(near, key=lambda gpu: (gpu.peak_flops.bf16 or 0, gpu.name)) if near else None
     like = alike or min(cards, key=lambda gpu: (abs(gpu.memory_bytes - memory_bytes), gpu.name))
     changed = {
-        "name": name,
+        "name": tidied(name),
         "aliases": (),
         "memory_bytes": memory_bytes,
         "host_memory_bytes": 2 * memory_bytes,

@@ -14,9 +14,9 @@ from planner.checking.next_steps import next_steps
 from planner.checking.planned import Planned, planned
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import without_count
+from planner.readers.documents.overrides import parse_override
 from planner.readers.documents.patterns import Pattern
 from planner.readers.documents.reading import Place, Reading, Refusal, Said
-from planner.readers.documents.source import parse_override
 from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.launching.sources import read_sources
 from planner.readers.registry import READERS
@@ -79,7 +79,7 @@ def check(
         reading.refuse(f"no recipe among the files: none names a model: {_WAY_OUT}")
     found = Planned()
     if not reading.refused:
-        found = planned(reading, run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=known)
+        found = planned(run, gpu=gpu, gpus=gpus, nodes=nodes, headroom=headroom, catalog=known)
     proposed: tuple[Change, ...] = ()
     notes = (*_misspelt(run), *next_steps(reading, run), *found.notes)
     if found.cluster is not None and changes:

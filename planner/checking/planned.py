@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from hardware import GPU
 from hardware.errors import PlannerError
 from planner.answers.notes.models import beyond_positions
-from planner.api import estimate
-from planner.api.itemizing import itemize
-from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of, on_cluster
 from planner.checking.changes.trials import Cluster
 from planner.checking.models import model_of, say_attention
 from planner.checking.targets import say_targets
-from planner.models import Model
+from planner.checking.workload import Count, Workload
+from planner.models import Foreign, Model
 from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
 from planner.readers.documents.reading import Reading
@@ -49,7 +46,6 @@ class Planned(NamedTuple):
 
 
 def planned(
-    reading: Reading,
     run: Run,
     *,
     gpu: str | GPU | None,
@@ -58,7 +54,7 @@ def planned(
     headroom: float | None,
     catalog: CatalogSource,
 ) -> Planned:
-    """Returns the plan of a run; what the planner itself refuses is added to the reading, and there is no plan.
+    """Returns the plan of a run; what the planner itself refuses is added to its reading, and there is no plan.
 
     Raises:
         PlannerError: The GPU is unknown, or the catalog has problems.
@@ -69,44 +65,98 @@ def planned(
     notes: list[str] = []
     cluster: Cluster | None = None
     try:
-        model, note = model_of(reading, run)
-        notes += note
-        notes += say_targets(reading, model)
-        say_attention(reading, model)
-        if reading.refused:
+        model = _model(run, notes)
+        if run.reading.refused:
             return Planned(notes=tuple(notes))
-        fixed = {"model": model, "headroom": headroom, "catalog": known}
-        lengths = lengths_of(reading, model)
-        arguments = {**arguments_of(reading, run, notes, lengths[0]), **fixed}
-        counts = counts_of(reading, gpus, nodes)
-        if len(counts) > 1:
-            notes.append("the files do not say how many GPUs there are: --gpus N does")
-        if len(lengths) > 1:
-            notes.append(f"the files do not say how long sequences are: {lengths[0]:,} tokens are planned")
-        notes += _assumed(reading)
-        if chosen is not None:
-            cluster = Cluster(chosen, *counts[0], fixed, lengths[0])
-            plans = _plans(arguments, chosen, counts)
-            best = next((plan for plan in plans if plan.memory.fits), None) or min(plans, key=_peak)
-            cluster = Cluster(chosen, best.request.gpus, best.request.nodes, fixed, lengths[0])
-            found = Planned(best, tuple(map(_on, plans)) if len(plans) > 1 else (), (), tuple(notes), cluster)
+        if chosen is None and headroom is None:
+            headroom = USUAL_HEADROOM  # a GPU that is proposed has some room
+        workload = Workload.of(run, model, gpus, nodes, notes, headroom=headroom, catalog=known)
+        notes += _assumed(run.reading)
+        if chosen is None:
+            found, on = _smallest(workload, known.gpus)
         else:
-            roomy = USUAL_HEADROOM if headroom is None else headroom
-            found = _smallest({**arguments, "headroom": roomy}, known.gpus, counts, notes)
-        plan = found.plan
-        if plan is None:
-            return found
-        on = next(gpu for gpu in (chosen, *known.gpus) if gpu is not None and gpu.name == plan.request.gpu)
-        if len(lengths) > 1:
-            found = found._replace(on_gpus=(*found.on_gpus, *_of_lengths(run, plan, fixed, on, sorted(lengths))))
-        if not plan.memory.fits:  # of all that were tried, the plan alone has ways out, which take long
-            plan = estimate(**on_cluster(arguments, on, plan.request.gpus, plan.request.nodes))
-        if isinstance(model, Model):
-            plan = _of_samples(plan, model, reading.value("sequence_length") or lengths[0])
-        return found._replace(plan=plan)
+            cluster = workload.cluster(chosen, *workload.counts[0])
+            found, on = _best(workload, chosen)
+            cluster = workload.cluster(chosen, *_count(found.plan))
+        return Planned(*_finished(found, workload, on), notes=tuple(notes), cluster=cluster)
     except PlannerError as error:
-        reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
+        run.reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes), cluster=cluster)
+
+
+def _model(run: Run, notes: list[str]) -> Model | Foreign:
+    """Returns the model of a run, and adds to its reading what follows from the model."""
+    model, note = model_of(run.reading, run)
+    notes += note
+    notes += say_targets(run.reading, model)
+    say_attention(run.reading, model)
+    return model
+
+
+class _Found(NamedTuple):
+    """Holds a plan, and those on other GPUs that were made on the way to it."""
+
+    plan: EstimateResult
+    on_gpus: tuple[OnGpus, ...] = ()
+    smallest: tuple[OnGpus, ...] = ()
+
+
+def _best(workload: Workload, gpu: GPU) -> tuple[_Found, GPU]:
+    """Returns the plan on the fewest of a GPU that hold the run, or on those that lack least if none do."""
+    plans = workload.on_each_count(gpu)
+    best = next((plan for plan in plans if plan.memory.fits), None) or min(plans, key=_peak)
+    return _Found(best, tuple(map(_on, plans)) if len(plans) > 1 else ()), gpu
+
+
+def _smallest(workload: Workload, known: Sequence[GPU]) -> tuple[_Found, GPU]:
+    """Returns the plan on the smallest GPU that holds the run, or on the largest if none does.
+
+    GPUs that cannot run it, such as those without bf16, are passed over.
+    """
+    by_size = sorted(known, key=lambda gpu: (gpu.memory_bytes, gpu.name))
+    found: list[EstimateResult] = []
+    last: EstimateResult | None = None
+    refused: PlannerError | None = None
+    needed = 0
+    for gpu in by_size:
+        if gpu.memory_bytes < needed:
+            continue
+        try:
+            last = workload.on(gpu, workload.usual_count)
+        except PlannerError as error:
+            refused = error
+            continue
+        # What a process takes depends on the GPU in its context and workspaces alone: less than a tenth.
+        needed = round(last.memory.process_bytes * 0.9)
+        if last.memory.fits and all(last.request.gpu_memory_bytes > p.request.gpu_memory_bytes for p in found):
+            found.append(last)
+        if len(found) == _SHOWN:
+            break
+    if last is None:
+        raise refused or ContradictionError("the catalog has no GPU", "--catalog my.yaml")
+    plan = found[0] if found else last
+    chosen = next(gpu for gpu in by_size if gpu.name == plan.request.gpu)
+    others = workload.on_each_count(chosen) if len(workload.counts) > 1 else []
+    return _Found(plan, tuple(map(_on, others)), tuple(map(_on, found))), chosen
+
+
+def _finished(found: _Found, workload: Workload, gpu: GPU) -> _Found:
+    """Returns a plan with what is said of it alone, of all that were tried: other lengths, ways out and notes."""
+    plan, count = found.plan, _count(found.plan)
+    lengths = (
+        _on(other).model_copy(update={"sequence_length": length})
+        for length, other in workload.of_other_lengths(gpu, count)
+    )
+    found = found._replace(on_gpus=(*found.on_gpus, *lengths))
+    if not plan.memory.fits:
+        plan = workload.with_ways_out(gpu, count)
+    if isinstance(workload.model, Model):
+        plan = _of_samples(plan, workload.model, workload.length)
+    return found._replace(plan=plan)
+
+
+def _count(plan: EstimateResult) -> Count:
+    return plan.request.gpus, plan.request.nodes
 
 
 def _assumed(reading: Reading) -> Iterator[str]:
@@ -123,72 +173,6 @@ def _of_samples(plan: EstimateResult, model: Model, length: int) -> EstimateResu
     of_samples = tuple(beyond_positions(model, length))
     notes = (*of_samples, *(note for note in plan.notes if note not in of_row)) if of_row else plan.notes
     return plan.model_copy(update={"notes": notes})
-
-
-def _estimate(arguments: dict[str, Any], gpu: GPU, gpus: int, nodes: int) -> EstimateResult:
-    return itemize(**on_cluster(arguments, gpu, gpus, nodes))
-
-
-def _smallest(
-    arguments: dict[str, Any], known: Sequence[GPU], counts: Sequence[tuple[int, int]], notes: list[str]
-) -> Planned:
-    """Returns the plan on the smallest GPU that holds the run, or on the largest if none does.
-
-    GPUs that cannot run it, such as those without bf16, are passed over.
-    """
-    by_size = sorted(known, key=lambda gpu: (gpu.memory_bytes, gpu.name))
-    usual = (PER_NODE, 1) if counts[0][0] > 1 and len(counts) > 1 else counts[0]
-    found: list[EstimateResult] = []
-    last: EstimateResult | None = None
-    refused: PlannerError | None = None
-    needed = 0
-    for gpu in by_size:
-        if gpu.memory_bytes < needed:
-            continue
-        try:
-            last = _estimate(arguments, gpu, *usual)
-        except PlannerError as error:
-            refused = error
-            continue
-        # What a process takes depends on the GPU in its context and workspaces alone: less than a tenth.
-        needed = round(last.memory.process_bytes * 0.9)
-        if last.memory.fits and all(last.request.gpu_memory_bytes > p.request.gpu_memory_bytes for p in found):
-            found.append(last)
-        if len(found) == _SHOWN:
-            break
-    if last is None:
-        raise refused or ContradictionError("the catalog has no GPU", "--catalog my.yaml")
-    plan = found[0] if found else last
-    chosen = next(gpu for gpu in by_size if gpu.name == plan.request.gpu)
-    others = _plans(arguments, chosen, counts) if len(counts) > 1 else []
-    return Planned(plan, tuple(map(_on, others)), tuple(map(_on, found)), tuple(notes))
-
-
-def _plans(arguments: dict[str, Any], gpu: GPU, counts: Sequence[tuple[int, int]]) -> list[EstimateResult]:
-    """Returns the plans of those numbers of GPUs on which the run can run; raises the first reason if there are none.
-
-    An update in backward, for one, runs on a single GPU alone.
-    """
-    plans, errors = [], []
-    for count in counts:
-        try:
-            plans.append(_estimate(arguments, gpu, *count))
-        except PlannerError as error:
-            errors.append(error)
-    if not plans:
-        raise errors[0]
-    return plans
-
-
-def _of_lengths(
-    run: Run, plan: EstimateResult, fixed: Mapping[str, Any], gpu: GPU, lengths: Sequence[int]
-) -> Iterator[OnGpus]:
-    """Yields the peak of a run of other lengths, on the GPUs of its plan."""
-    for length in lengths:
-        arguments = {**arguments_of(run.reading, run, [], length), **fixed}
-        with suppress(PlannerError):
-            found = _estimate(arguments, gpu, plan.request.gpus, plan.request.nodes)
-            yield _on(found).model_copy(update={"sequence_length": length})
 
 
 def _peak(plan: EstimateResult) -> int:

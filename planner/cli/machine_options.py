@@ -70,9 +70,8 @@ def _stand_in(size: str) -> str:
     """
     import re
 
-    from hardware.catalog import MOST
     from hardware.errors import PlannerError
-    from hardware.names.unlisted import memory_of
+    from hardware.names.unlisted import MOST, memory_of
 
     bare = re.fullmatch(r"([0-9.]+)\s*(?:[Gg][Ii]?)?", size.strip())
     meant = f"{bare[1]}GiB" if bare else size

@@ -9,7 +9,8 @@ from typing import Final
 
 from planner.extras import Progress, needed_for
 from planner.processes import forked
-from planner.profiles.measure import FEATURE, Asked, Key, measured
+from planner.profiles.asked import Asked, Key
+from planner.profiles.measure import FEATURE, measured
 from planner.profiles.records import Profile, Refusal
 from strategies import Lora
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from hardware import Cluster
-from planner.memory.accounts import ACCOUNTS
 from planner.memory.memoized import memoized, remember_in, results_of
 from planner.memory.settings.work import Work
 from planner.memory.sharding.account import Unit
@@ -17,25 +16,15 @@ from planner.memory.sharding.replicated import replication_buffers
 from planner.memory.step.footprint import Footprint
 from planner.memory.step.host import Host
 from planner.memory.step.process import Outside, Slack
-from planner.memory.step.step import Line, Lines, Moment, largest_lines
+from planner.memory.step.step import Line, Lines, Moment
 from planner.memory.step.traffic import Traffic
-from planner.profiles.ahead import in_processes
-from planner.profiles.measure import Asked, Key, kept, profile, setting_of
+from planner.profiles.asked import setting_of
+from planner.profiles.known import Profiles
+from planner.profiles.lines import of_evaluation, of_passes
 from planner.profiles.model import ProfiledModel
-from planner.profiles.records import Instant, Profile, Refusal
-from strategies import (
-    AnyOptimizer,
-    DataParallel,
-    GradientBuckets,
-    Replicated,
-    Sharding,
-    ShardingBackend,
-    Strategy,
-    Update,
-)
-
-MOMENTS = {"forward": Moment.FORWARD, "backward": Moment.BACKWARD}
-"""The moment of a step for each phase of a profile."""
+from planner.profiles.records import Profile, Refusal
+from planner.profiles.rules import exclusion
+from strategies import AnyOptimizer, DataParallel, Strategy
 
 MOST_TURNS: Final = 3
 """Micro-batches of a step that can differ: the first, one between, and the last."""
@@ -72,7 +61,16 @@ class ProfiledMemory:
         self._evaluation_batch_size = evaluation_batch_size
         self._sequence_length, self._target_length = sequence_length, target_length
         self.outside = Outside.of(cluster)
-        self._foreseen: dict[Key, Profile | Refusal] = {}
+        world_size, has_flash = _replayed_as(cluster)
+        self._profiles = Profiles(
+            model,
+            sequence_length,
+            world_size,
+            has_flash=has_flash,
+            replays=replays,
+            evaluates=evaluation_batch_size is not None,
+            target_length=target_length,
+        )
 
     @property
     def is_cheap(self) -> bool:
@@ -97,6 +95,7 @@ class ProfiledMemory:
         """Returns the memory of the same model and sequence length on another cluster."""
         other = self._like(self.sequence_length, cluster, replays=self._replays)
         if _replayed_as(cluster) == _replayed_as(self.cluster):
+            other._profiles = self._profiles
             remember_in(other, results_of(self))
         return other
 
@@ -117,37 +116,14 @@ class ProfiledMemory:
 
     def violation(self, strategy: Strategy) -> str | None:
         """Returns why the model cannot be trained with this strategy, or None; replays it if nothing is kept."""
-        if reason := self._unplanned(strategy):
+        if reason := exclusion(self.model, strategy):
             return reason
-        found = self._found(setting_of(strategy))
+        found = self._profiles.of(strategy)
         return found.reason if isinstance(found, Refusal) else None
 
     def foresee(self, strategies: Iterable[Strategy]) -> None:
         """Replays in several processes what will be asked about these strategies, where nothing is kept."""
-        if not self._replays:
-            return
-        settings = dict.fromkeys(setting_of(s) for s in strategies if self._unplanned(s) is None)
-        unknown = [asked for asked in map(self._asked, settings) if kept(asked, self.model.damaged.add) is None]
-        self._foreseen.update(in_processes(unknown, self.model.progress))
-
-    def _unplanned(self, strategy: Strategy) -> str | None:
-        """Returns why no profile tells what this strategy takes, or None."""
-        if reason := ACCOUNTS.lacking(strategy):
-            return reason
-        kernels = (strategy.attention, strategy.loss, strategy.kernels)
-        if reason := next(filter(None, map(self.model.unsupported, kernels)), None):
-            return reason
-        if isinstance(strategy.sharding, Replicated) and strategy.sharding.gradient_buckets is GradientBuckets.VIEWS:
-            return "a profile is of one rank, which has no buckets for its gradients to be views of"
-        if strategy.sharding.backend is ShardingBackend.DEEPSPEED:
-            return "a profile does not tell when each gradient is complete, as DeepSpeed's buckets ask"
-        if strategy.sharding.choice is Sharding.ZERO1:
-            return "a profile does not tell which rank has which states"
-        if strategy.sharding.on_host:
-            return "a profile is of a step that does nothing on the host"
-        if strategy.update is Update.IN_BACKWARD:
-            return "profiles of a model's own code are of updates after backward"
-        return None
+        self._profiles.foresee(s for s in strategies if exclusion(self.model, s) is None)
 
     def footprint(self, strategy: Strategy, micro_batches: int) -> Footprint:
         """Returns the strategy's memory on one rank, for every micro-batch size.
@@ -163,7 +139,7 @@ class ProfiledMemory:
         lines = dict(self._lines(setting_of(strategy), min(micro_batches, MOST_TURNS)))
         lines[Moment.OPTIMIZER_STEP] = (Line(gradients + temporaries, found.inputs_bytes, 0, 0, gradients, 0, 0),)
         if (batch := self._evaluation_batch_size) is not None:
-            lines[Moment.EVALUATION] = tuple(_evaluated(i, batch, found.inputs_bytes) for i in found.evaluation)
+            lines[Moment.EVALUATION] = of_evaluation(found, batch)
         persistent = Persistent(
             found.parameters_bytes,
             self._states(strategy),
@@ -200,26 +176,10 @@ class ProfiledMemory:
 
     def _profile(self, strategy: Strategy) -> Profile:
         """Returns the profile of a strategy that must have one."""
-        found = self._found(setting_of(strategy))
+        found = self._profiles.of(strategy)
         if isinstance(found, Refusal):
             raise ValueError(f"a strategy that cannot run: {found.reason}")
         return found
-
-    @memoized
-    def _found(self, setting: Strategy) -> Profile | Refusal:
-        """Returns what replays of a setting found, before, now or read from disk."""
-        asked = self._asked(setting)
-        if (found := self._foreseen.get(asked.key)) is not None:
-            return found
-        if not self._replays:
-            return kept(asked, self.model.damaged.add) or Refusal(reason="no replay of it is kept")
-        return profile(asked, self.model.progress, self.model.damaged.add)
-
-    def _asked(self, setting: Strategy) -> Asked:
-        ranks, has_flash = _replayed_as(self.cluster)
-        evaluates = self._evaluation_batch_size is not None
-        how = ranks, has_flash, evaluates, self._target_length
-        return Asked(self.model.foreign, setting, self.sequence_length, *how)
 
     @memoized
     def _unit(self, setting: Strategy) -> Unit:
@@ -229,8 +189,7 @@ class ProfiledMemory:
     @memoized
     def _lines(self, setting: Strategy, micro_batches: int) -> Lines:
         """Returns the largest instants of forward and backward as lines in the micro-batch size."""
-        phases = self._profile(setting).of_turns(micro_batches)
-        return {MOMENTS[phase]: largest_lines(map(_line, instants)) for phase, instants in phases.items()}
+        return of_passes(self._profile(setting), micro_batches)
 
     def _states(self, strategy: Strategy) -> int:
         """Returns the bytes of the optimizer states on one rank."""
@@ -248,29 +207,3 @@ class ProfiledMemory:
 def _replayed_as(cluster: Cluster) -> tuple[int, bool]:
     """Returns what profiles depend on of a cluster: the number of ranks, and whether SDPA has its flash kernel."""
     return cluster.world_size, cluster.gpu.supports_flash_attention
-
-
-def _evaluated(instant: Instant, batch_size: int, inputs_bytes: int) -> Line:
-    """Returns the bytes of an instant of an evaluation as a line in the training micro-batch, whose inputs stay."""
-    line = _line(instant)
-    evaluated = line.fixed + line.per_sample * batch_size
-    return Line(evaluated, inputs_bytes, 0, 0, 0, line.unsharded, line.communication)
-
-
-def _line(instant: Instant) -> Line:
-    """Adds up the categories of an instant to a line in the micro-batch size."""
-    parts = (
-        instant.activations,
-        instant.temporary,
-        instant.gradients,
-        instant.unsharded_parameters,
-        instant.communication,
-    )
-    return Line(
-        sum(fixed for fixed, _ in parts),
-        sum(per_sample for _, per_sample in parts),
-        *instant.activations,
-        instant.gradients[0],
-        instant.unsharded_parameters[0],
-        instant.communication[0],
-    )

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Source, Table
+from planner.readers.documents.source import Source
+from planner.readers.documents.table import Table
 from planner.readers.spelling.spelling import Spelling
 from strategies import Framework
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hardware.errors import PlannerError
 from planner.readers.documents.misspelt import misspelt
-from planner.readers.documents.source import Source, UnknownFileError, words
+from planner.readers.documents.source import Source
+from planner.readers.documents.table import words
 from planner.readers.reader import Reader
 
 MODEL = "model_name_or_path"
@@ -19,6 +21,10 @@ TRAINS = words(
     """
 )
 """TrainingArguments by which a script of unknown name that is given a model trains it, and does not only run it."""
+
+
+class UnknownFileError(PlannerError):
+    """Reports a file that is of no program whose files are read."""
 
 
 def reader_of(source: Source, readers: Sequence[Reader]) -> Reader:

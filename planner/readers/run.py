@@ -13,13 +13,7 @@ from hardware.errors import PlannerError, nearest_names
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.misspelt import misspelt
 from planner.readers.documents.reading import Place, Reading
-from planner.readers.documents.source import (
-    Entry,
-    Source,
-    found_near,
-    read_source,
-    said_in_arguments,
-)
+from planner.readers.documents.source import Entry, Source, found_near, read_source, said_in_arguments
 from planner.readers.own_arguments import refuse_own
 from planner.readers.reader import Reader, Role
 from planner.readers.recognized import MODEL, reader_of, reader_of_arguments

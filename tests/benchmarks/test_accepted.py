@@ -6,7 +6,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from exports.accepted import CLIENTS, broken, exports, problem
+from exports.accepted import CLIENTS, broken, problem
+from exports.written import exports
 
 from planner import estimate, export
 from planner.readers.trainer.shared import OPTIMIZERS

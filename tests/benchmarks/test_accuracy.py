@@ -1,4 +1,4 @@
-"""What the pages say of benchmarks/accuracy.jsonl."""
+"""What the pages say of benchmarks/recorded/accuracy.jsonl."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import accuracy
-from replays import Errors
+from recorded.replays import Errors
 
 HOME = Path(__file__).parents[2]
 

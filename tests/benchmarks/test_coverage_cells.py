@@ -1,4 +1,4 @@
-"""The cells of benchmarks/coverage.jsonl: every value of every option is replayed in one of them."""
+"""The cells of benchmarks/recorded/coverage.jsonl: every value of every option is replayed in one of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import inspect
 import statistics
 from functools import cache
 
-import cells
 import coverage
 import pytest
-from pairs import Cell
+from recorded import cells
+from recorded.pairs import Cell
 
 import planner
 from strategies import OPTIONS

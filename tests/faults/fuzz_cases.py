@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 import yaml
 
-from hardware.builtin import builtin_catalog_path
+from hardware.loading import builtin_catalog_path
 from planner.cli import main
 from planner.models import registry_models
 from planner.readers.registry import READERS

@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 
 from planner import PlannerError, fit
 from planner.search.studies import storage, study
+from planner.search.studies.quiet import quiet
 
 QUESTION: dict[str, Any] = {"model": "gpt2", "gpu": "T4", "engine": "optuna", "sampler": "random"}
 SINGLE = {"finetuning": "full", "precision": "fp32", "optimizer": "adamw", "checkpointing": "full"}
@@ -96,7 +97,7 @@ def test_mistakes_of_ones_own_are_not_blamed_on_the_database(tmp_path: Path, mon
 def test_logs_and_warnings_are_afterwards_as_they_were(tmp_path: Path) -> None:
     before = optuna.logging.get_verbosity(), list(warnings.filters)
     fit(**QUESTION, trials=1, storage=f"sqlite:///{tmp_path / 'study.db'}")
-    with study._quiet(), study._quiet():
+    with quiet(), quiet():
         assert optuna.logging.get_verbosity() == logging.ERROR
     assert (optuna.logging.get_verbosity(), list(warnings.filters)) == before
 

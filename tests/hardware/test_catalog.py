@@ -143,14 +143,14 @@ def test_the_variable_names_a_user_file_unless_a_path_is_given(tmp_path: Path, m
 
 def test_a_broken_built_in_entry_is_reported_with_its_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "gpus:\n  Toy: {vendor: nobody}\n")
-    monkeypatch.setattr("hardware.catalog.builtin_catalog_path", lambda: path)
+    monkeypatch.setattr("hardware.loading.builtin_catalog_path", lambda: path)
     with pytest.raises(CatalogError) as caught:
         load_catalog().get("Toy")
     assert f"{path}:2:17: gpus.Toy.vendor: must be 'nvidia', 'amd' or 'intel', not 'nobody'" in caught.value.problems
 
 
 def test_a_missing_built_in_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardware.catalog.builtin_catalog_path", lambda: tmp_path / "gone.yaml")
+    monkeypatch.setattr("hardware.loading.builtin_catalog_path", lambda: tmp_path / "gone.yaml")
     with pytest.raises(CatalogError) as caught:
         load_catalog()
     assert caught.value.problems == [f"{tmp_path}/gone.yaml:1:1: (file): no such file"]
@@ -175,7 +175,7 @@ def test_a_built_in_file_that_is_no_catalog_is_reported(
 ) -> None:
     path = tmp_path / "my.yaml"
     path.write_bytes(content.encode("latin-1"))
-    monkeypatch.setattr("hardware.catalog.builtin_catalog_path", lambda: path)
+    monkeypatch.setattr("hardware.loading.builtin_catalog_path", lambda: path)
     with pytest.raises(CatalogError) as caught:
         load_catalog()
     assert all(problem.startswith(f"{path}:") for problem in caught.value.problems)

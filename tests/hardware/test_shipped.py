@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hardware.builtin import COMPILED, builtin_catalog_path
 from hardware.files.shipped import checksum, joined, read_shipped
+from hardware.loading import COMPILED, builtin_catalog_path
 
 
 def compiled(folder: Path, *contents: bytes, data: Any) -> Path:

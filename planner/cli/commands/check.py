@@ -125,7 +125,7 @@ def check(
 
 def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Returns the files, and `KEY=VALUE` of the others: all from the first flag on, and before it what is no file."""
-    from planner.readers.documents.source import overrides_of
+    from planner.readers.documents.overrides import overrides_of
 
     first = next((at for at, word in enumerate(words) if word.startswith("--")), len(words))
     pairs = [word for word in words[:first] if "=" in word and not Path(word).exists()]
@@ -135,7 +135,7 @@ def _split(words: tuple[str, ...]) -> tuple[list[str], list[str]]:
 def _each(files: list[str], overrides: list[str], arguments: dict[str, Any]) -> int:
     """Prints a line for each file, and returns the exit code of the worst; files that are no runs are passed over."""
     from planner.checking.check import check as read
-    from planner.readers.documents.source import UnknownFileError
+    from planner.readers.recognized import UnknownFileError
 
     worst = 0
     for file in files:

@@ -13,6 +13,34 @@ from planner.memory.settings.snapshots import RawSnapshot, envelope, raised
 from planner.memory.settings.work import Work
 
 
+class CheckpointedForward(NamedTuple):
+    """Holds what was measured of the forward of a checkpointed block.
+
+    It keeps only the block's input, arguments of its own and what a policy says. Pairs are (fixed, per-sample) bytes.
+    """
+
+    instants: Sequence[RawSnapshot]
+    held: tuple[int, int]
+    """Bytes kept until the end of the whole forward pass."""
+    saved: Sequence[Saved]
+    """What is kept until backward."""
+    input_bytes: int
+    """Bytes per sample of the block's input. An input that was offloaded to the host exists only for the recomputation,
+    or for longer if the block saves it."""
+    arguments: tuple[int, int]
+    """Bytes of the block's arguments other than hidden states."""
+    work: Work
+    """Its work, whose bytes to the host move a second time in backward."""
+    kept: tuple[int, int]
+    """Bytes that stay until the graph of the step is gone."""
+    body: tuple[int, int]
+    """The part of `held` that a body of the model keeps until it returns."""
+    shares: Mapping[str, Shared]
+    """Tensors that it makes for later parts and does not save itself, by name."""
+    happened: tuple[Happened, ...]
+    """What happens to parameters in it, where it is marked."""
+
+
 class Part(NamedTuple):
     """Holds what was measured of one part of a model (stem, block, head or loss), traced alone.
 
@@ -103,72 +131,51 @@ class Part(NamedTuple):
     log: PartLog | None = None
     """Everything that it allocates and releases, where that is logged."""
 
-    def recomputed(
-        self,
-        forward: list[RawSnapshot],
-        held: tuple[int, int],
-        saved: Sequence[Saved],
-        input_bytes: int,
-        arguments: tuple[int, int],
-        work: Work,
-        kept: tuple[int, int],
-        happened: tuple[Happened, ...] = (),
-    ) -> "Part":
-        """Returns this block under checkpointing: its backward computes the block again first.
+    def recomputed(self, of: CheckpointedForward) -> "Part":
+        """Returns this block under checkpointing: its backward computes the block again after that forward.
 
-        Source: torch.utils.checkpoint, non-reentrant with `early_stop`, or reentrant. The arguments come from a forward
-        that saved only the block's input, arguments of its own and what a policy keeps.
-
-        Args:
-            forward: Instants of that forward.
-            held: (fixed, per-sample) bytes that it keeps until the end of the whole forward pass.
-            saved: What it keeps until backward.
-            input_bytes: Bytes per sample of the block's input. An input that was offloaded to the host exists only for
-                the recomputation, or for longer if the block saves it.
-            arguments: (fixed, per-sample) bytes of the block's arguments other than hidden states.
-            work: Work of that forward; its bytes to the host move a second time in backward.
-            kept: (fixed, per-sample) bytes that stay until the graph of the step is gone.
-            happened: What happens to parameters in that forward.
+        Source: torch.utils.checkpoint, non-reentrant with `early_stop`, or reentrant.
         """
         # A leaf that it has made for later blocks lives beside the one that it makes again.
-        fixed, beside = arguments[0] + self.leaf[0], arguments[1] + self.leaf[1]
-        beside += 0 if self.saves_input or work.host_bytes_per_sample else input_bytes
+        fixed, beside = of.arguments[0] + self.leaf[0], of.arguments[1] + self.leaf[1]
+        beside += 0 if self.saves_input or of.work.host_bytes_per_sample else of.input_bytes
 
         def of_backward(instants: Sequence[Snapshot], first: Sequence[Snapshot] = ()) -> tuple[Snapshot, ...]:
             again = [*(raised(s, *self.leaf) for s in first), *(raised(s, fixed, beside) for s in instants)]
-            return envelope([raised(s, *kept) for s in again] if any(kept) else again)
+            return envelope([raised(s, *of.kept) for s in again] if any(of.kept) else again)
 
         return Part(
-            forward=envelope(forward),
+            forward=envelope(of.instants),
             backward=of_backward(self.backward, self.recomputation),
             before_prefetch=of_backward(self.before_prefetch, self.recomputation) if self.before_prefetch else (),
             after_prefetch=of_backward(self.after_prefetch),
-            held=held,
-            saved=(kept[0] + sum(s.fixed for s in saved), kept[1] + sum(s.per_sample for s in saved)),
-            kept=kept,
+            held=of.held,
+            saved=(of.kept[0] + sum(s.fixed for s in of.saved), of.kept[1] + sum(s.per_sample for s in of.saved)),
+            kept=of.kept,
             gradients=self.gradients,
-            forward_work=work,
+            forward_work=of.work,
             backward_work=self.backward_work.plus(self.forward_work).plus(
-                Work(host_bytes_per_sample=work.host_bytes_per_sample)
+                Work(host_bytes_per_sample=of.work.host_bytes_per_sample)
             ),
-            saved_tensors=tuple(saved),
+            saved_tensors=tuple(of.saved),
             recomputation=(),
             output_requires_grad=self.output_requires_grad,
             output_itemsize=self.output_itemsize,
             output_bytes=self.output_bytes,
-            input_bytes=input_bytes,
-            saves_input=not work.host_bytes_per_sample,
+            input_bytes=of.input_bytes,
+            saves_input=not of.work.host_bytes_per_sample,
             casts_input=self.casts_input,
-            frame_bytes=self.frame_bytes and self.frame_bytes + input_bytes,
+            frame_bytes=self.frame_bytes and self.frame_bytes + of.input_bytes,
             leaf=self.leaf,
-            body=self.body,
+            body=of.body,
+            shares=of.shares,
             reads=self.reads,
             leaves=self.leaves,
             takes=self.takes,
-            forward_happened=happened,
+            forward_happened=of.happened,
             backward_happened=(
-                *(h.raised(*kept) for h in self.again_happened),
-                *(h.raised(fixed + kept[0], beside + kept[1]) for h in self.backward_happened),
+                *(h.raised(*of.kept) for h in self.again_happened),
+                *(h.raised(fixed + of.kept[0], beside + of.kept[1]) for h in self.backward_happened),
             ),
             again_work=self.forward_work,
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 
 from planner.memory.autograd.recompute import Keeping, PolicyKept, Taking
-from planner.memory.autograd.tape import Saved, Tensor
+from planner.memory.autograd.tape import Saved, Storage, Tensor
 from planner.memory.layers.layers import Layers
-from planner.memory.settings.parts import Part
+from planner.memory.settings.log import PartLog
+from planner.memory.settings.parts import CheckpointedForward, Part
 from planner.memory.settings.snapshots import raised
 from planner.memory.settings.trainable import Trainable
 from planner.memory.tracing.part_run import PartRun
@@ -53,9 +53,8 @@ class BlockTracer(PartTracer):
             layers.gathered = self._gathered(kind, trained, itemsize, reentrant=reentrant)
         if kept is not None:
             layers.made = Taking(layers.tape, kept)
-        run = PartRun(layers)
-        x = run.given(layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input"))
-        _mark_entry(layers, x, is_leaf=is_leaf or reentrant)
+        is_leaf = is_leaf or reentrant
+        run, x = self._entered(layers, itemsize, requires_grad=input_requires_grad, is_leaf=is_leaf)
         held_by_caller = x.storage
         assert held_by_caller is not None
         out = layers.leave_block(self.architecture.block(layers, x, kind))
@@ -116,56 +115,120 @@ class BlockTracer(PartTracer):
         layers = self._layers(kind, trained, keep_saved=False, in_block=True)
         layers.made = keeping = Keeping(layers.tape, facts.keeps)
         layers.checkpoints = True
-        run = PartRun(layers)
-        x = run.given(layers.input(self.architecture.hidden_size, itemsize, input_requires_grad, "block input"))
-        _mark_entry(layers, x, is_leaf=is_leaf)
-        given = x.storage
-        assert given is not None
-        input_bytes, saved = given.per_sample, [given]
-        if facts.offloads:
-            saved.clear()  # it is copied to the host before the block begins (`save_on_cpu`)
-        else:
-            given.mark_saved()
-        del given
+        run, x = self._entered(layers, itemsize, requires_grad=input_requires_grad, is_leaf=is_leaf)
+        assert x.storage is not None
+        input_bytes, stays = x.storage.per_sample, _Staying(keeping.storages)
+        if not facts.offloads:  # else it is copied to the host before the block begins (`save_on_cpu`)
+            stays.entry.append(x.storage)
+            x.storage.mark_saved()
         out = layers.leave_block(self.architecture.block(layers, x, kind))
-        arguments = list(layers.arguments)
-        for argument in arguments:
-            argument.mark_saved()
-        layers.arguments.clear()
+        stays.take_arguments(layers)
         del x
-        before = layers.probabilities if self.architecture.returns_probabilities else None
-        carried = before.per_sample if before is not None else 0
-        del before
-        forward, held = run.forward(out)
-        log = run.log_of_forward(out, leaves_host=facts.offloads)
-        forward = [raised(s, 0, carried) for s in forward]
-        happened = run.happened(forward, layers.tape.take_marks())
-        body, shares = layers.unsaved_in_body(out), layers.exchange.not_saved(layers.body)
-        layers.tape.forget()
+        forward, log = self._measured(run, out, stays, input_bytes, itemsize, offloads=facts.offloads)
         again = plain
         if facts.keeps:
-            recomputed = partial(
-                self.block, kind, trained, itemsize, input_requires_grad=input_requires_grad, is_leaf=is_leaf
+            again = self.block(
+                kind,
+                trained,
+                itemsize,
+                input_requires_grad=input_requires_grad,
+                checkpoints=True,
+                is_leaf=is_leaf,
+                again=True,
+                kept=keeping.kept(),
             )
-            again = recomputed(checkpoints=True, again=True, kept=keeping.kept())
-        work = run.work()._replace(host_bytes_per_sample=input_bytes if facts.offloads else 0)
-        sizes = [(argument.fixed, argument.per_sample) for argument in arguments]
-        if facts.offloads:
-            sizes += layers.exchange.sizes_read(self.architecture.positional)
-        of_arguments = sum(fixed for fixed, _ in sizes), sum(per_sample for _, per_sample in sizes)
-        listed = [Saved(s.name, s.fixed, s.per_sample, self.architecture.hidden_size, itemsize) for s in saved]
-        saved += (others := [*arguments, *keeping.storages])
-        listed += [Saved(s.name, s.fixed, s.per_sample) for s in others]
-        kept = layers.tape.kept_bytes(but=saved)
-        part = again.recomputed(forward, held, listed, input_bytes, of_arguments, work, kept, happened)
-        if log is not None:
-            taken = frozenset(storage.number for storage in keeping.storages)
-            log = log._replace(again=again.log, stays=frozenset(storage.number for storage in saved), taken=taken)
-        return part._replace(body=body, shares=shares, log=log)
+        part = again.recomputed(forward)
+        if log is None:
+            return part
+        numbers, taken = (frozenset(s.number for s in found) for found in (stays.storages, keeping.storages))
+        return part._replace(log=log._replace(again=again.log, stays=numbers, taken=taken))
+
+    def _entered(self, layers: Layers, itemsize: int, *, requires_grad: bool, is_leaf: bool) -> tuple[PartRun, Tensor]:
+        """Begins a block; returns what measures it, and its input.
+
+        Args:
+            layers: What runs the block.
+            itemsize: Bytes per element of its input.
+            requires_grad: Whether its input needs a gradient.
+            is_leaf: Whether its input is a leaf of autograd's graph.
+        """
+        run = PartRun(layers)
+        x = run.given(layers.input(self.architecture.hidden_size, itemsize, requires_grad, "block input"))
+        layers.entry = x.variable
+        if is_leaf and x.variable is not None:
+            layers.leaves.add(x.variable)
+        return run, x
+
+    def _measured(
+        self, run: PartRun, out: Tensor, stays: _Staying, input_bytes: int, itemsize: int, *, offloads: bool
+    ) -> tuple[CheckpointedForward, PartLog | None]:
+        """Ends the forward of a checkpointed block, and returns what was measured of it, and its log.
+
+        Args:
+            run: What measures it.
+            out: Its output.
+            stays: What it keeps.
+            input_bytes: Bytes per sample of its input.
+            itemsize: Bytes per element of its input.
+            offloads: Whether its input is moved to the host.
+        """
+        layers, architecture = run.layers, self.architecture
+        carried = 0
+        if architecture.returns_probabilities and layers.probabilities is not None:
+            carried = layers.probabilities.per_sample
+        instants, held = run.forward(out)
+        log = run.log_of_forward(out, leaves_host=offloads)
+        instants = [raised(s, 0, carried) for s in instants]
+        happened = run.happened(instants, layers.tape.take_marks())
+        body, shares = layers.unsaved_in_body(out), layers.exchange.not_saved(layers.body)
+        layers.tape.forget()
+        forward = CheckpointedForward(
+            instants,
+            held,
+            saved=stays.listed(architecture.hidden_size, itemsize),
+            input_bytes=input_bytes,
+            arguments=stays.size_of_arguments(layers.exchange.sizes_read(architecture.positional) if offloads else ()),
+            work=run.work()._replace(host_bytes_per_sample=input_bytes if offloads else 0),
+            kept=layers.tape.kept_bytes(but=stays.storages),
+            body=body,
+            shares=shares,
+            happened=happened,
+        )
+        return forward, log
 
 
-def _mark_entry(layers: Layers, x: Tensor, *, is_leaf: bool) -> None:
-    """Says which tensor a block begins with, and whether it is a leaf of autograd's graph."""
-    layers.entry = x.variable
-    if is_leaf and x.variable is not None:
-        layers.leaves.add(x.variable)
+class _Staying:
+    """Holds the storages that the forward of a checkpointed block keeps for backward.
+
+    Attributes:
+        entry: That of its input, unless it is on the host.
+        arguments: Those of its arguments other than hidden states.
+        results: Those of results that a policy keeps.
+    """
+
+    def __init__(self, results: list[Storage]) -> None:
+        self.entry: list[Storage] = []
+        self.arguments: list[Storage] = []
+        self.results = results
+
+    @property
+    def storages(self) -> list[Storage]:
+        """Returns all of them."""
+        return [*self.entry, *self.arguments, *self.results]
+
+    def take_arguments(self, layers: Layers) -> None:
+        """Takes over the arguments that a block was called with."""
+        self.arguments += layers.arguments
+        for argument in self.arguments:
+            argument.mark_saved()
+        layers.arguments.clear()
+
+    def listed(self, width: int, itemsize: int) -> list[Saved]:
+        """Returns what is saved; the input has `width` elements of `itemsize` bytes in a row."""
+        of_entry = [Saved(s.name, s.fixed, s.per_sample, width, itemsize) for s in self.entry]
+        return of_entry + [Saved(s.name, s.fixed, s.per_sample) for s in (*self.arguments, *self.results)]
+
+    def size_of_arguments(self, shared: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Returns the (fixed, per-sample) bytes of the arguments, and of shared tensors that are arguments as well."""
+        sizes = [*((argument.fixed, argument.per_sample) for argument in self.arguments), *shared]
+        return sum(fixed for fixed, _ in sizes), sum(per_sample for _, per_sample in sizes)

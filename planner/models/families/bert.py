@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import ClassVar
 
-from planner.models.architecture import INT64, Headed, Objective, Positions, Probability, Size
+from planner.models.architecture import INT64, Objective, Positions, Probability, Size
+from planner.models.headed import Headed
 from planner.models.vocabulary.forward import Forward, T
 from planner.models.vocabulary.pooling import PoolingMode
 from strategies import Task

@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, Field, model_validator
 
-from planner.models.architecture import INT64, Headed, Layers, Objective, Positions, Probability, Size
+from planner.models.architecture import INT64, Layers, Objective, Positions, Probability, Size
+from planner.models.headed import Headed
 from planner.models.vocabulary.forward import Forward, T
 
 BRIDGE = "bridge"

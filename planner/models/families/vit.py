@@ -9,7 +9,8 @@ from collections.abc import Hashable
 from math import prod
 from typing import ClassVar
 
-from planner.models.architecture import INT64, Headed, Objective, Probability, Size
+from planner.models.architecture import INT64, Objective, Probability, Size
+from planner.models.headed import Headed
 from planner.models.vocabulary.forward import Forward, T
 
 FP32 = 4

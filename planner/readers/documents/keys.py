@@ -7,7 +7,8 @@ from typing import Any
 from hardware.errors import shown
 from planner.readers.documents.interpolation import is_open
 from planner.readers.documents.reading import Place, Reading, Refusal
-from planner.readers.documents.source import Entry, Source, Table
+from planner.readers.documents.source import Entry, Source
+from planner.readers.documents.table import Table
 
 _OFF: tuple[Any, ...] = (None, False, "", "none", "no", "false", "auto", "disabled", [], {})
 """Values with which a key switches nothing on."""

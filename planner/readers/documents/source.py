@@ -1,20 +1,19 @@
-"""Reads one file of a run as its framework does, and flattens it to keys by a table of those that its program has."""
+"""Reads one file of a run as its framework does, and flattens it to the keys that a table knows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import yaml
-
-from hardware.errors import FileError, PlannerError, shown
+from hardware.errors import FileError, shown
 from hardware.files.document import Document, Location
-from hardware.files.yaml_text import STANDARD_INPUT, SafeLoader, read_bytes, read_document, read_json
+from hardware.files.yaml_text import STANDARD_INPUT, read_bytes, read_document, read_json
 from planner.readers.documents.interpolation import interpolated
 from planner.readers.documents.reading import COMMAND_LINE, Place, Refusal
+from planner.readers.documents.table import Table
 from planner.readers.documents.toml import read_toml
 
 _PROGRAMS = (".py", ".ipynb")
@@ -31,42 +30,6 @@ class ConfigFileError(FileError):
 
     subject = "the configuration"
     way_out = "the file has to be the YAML, JSON or TOML that the framework itself reads"
-
-
-class UnknownFileError(PlannerError):
-    """Reports a file that is of no program whose files are read."""
-
-
-class Table(NamedTuple):
-    """Describes the keys of a file; those of a nested mapping are written with dots.
-
-    Attributes:
-        decides: Keys that decide memory, with the planner's words that they make.
-        no_word: Keys of what the planner has no word for, with its name; refused where they switch it on.
-        left_out: Keys of what changes memory a little and the account lacks, with its name.
-        idle: Keys without an effect on memory.
-        idle_prefixes: Beginnings of such keys.
-        dead: Keys that nobody reads, with the reason.
-        strict: Whether the program itself refuses keys that it does not know.
-    """
-
-    decides: Mapping[str, str]
-    no_word: Mapping[str, str] = {}
-    left_out: Mapping[str, str] = {}
-    idle: frozenset[str] = frozenset()
-    idle_prefixes: tuple[str, ...] = ()
-    dead: Mapping[str, str] = {}
-    strict: bool = False
-
-    def knows(self, key: str) -> bool:
-        """Returns whether the table says anything about a key."""
-        named = (self.decides, self.no_word, self.left_out, self.idle, self.dead)
-        return any(key in names for names in named) or key.startswith(self.idle_prefixes)
-
-    def is_section(self, path: str) -> bool:
-        """Returns whether keys below a path are keys of their own."""
-        every = (*self.decides, *self.no_word, *self.left_out, *self.idle, *self.dead, *self.idle_prefixes)
-        return any(key.startswith(f"{path}.") for key in every)
 
 
 class Language(StrEnum):
@@ -225,40 +188,3 @@ def _mapping(file: str, content: bytes, language: Language) -> Document:
 def said_in_arguments(given: Mapping[str, Any]) -> Source:
     """Returns the recipe of a run whose arguments stand on the command line alone."""
     return Source(COMMAND_LINE, Document(COMMAND_LINE, data=dict(given)), "", Language.SHELL)
-
-
-def overrides_of(words: Sequence[str]) -> list[str]:
-    """Returns arguments as texts `KEY=VALUE`: those that are, and flags such as `--bf16 --max_length 4096`.
-
-    A flag without a value is true, as transformers' parser has it.
-    """
-    found: list[str] = []
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            found.append(f"{name.replace('-', '_')}{equals}{value}")
-        elif "=" not in word and found and "=" not in found[-1]:
-            found[-1] += f"={word}"
-        else:
-            found.append(word)
-    return [text if "=" in text else f"{text}=true" for text in found]
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Returns key and value of `KEY=VALUE`; the value is read as YAML.
-
-    Raises:
-        PlannerError: The text is no such pair, or the value is no plain value.
-    """
-    key, equals, value = text.lstrip("-").partition("=")
-    if not equals or not key:
-        raise PlannerError(f"{shown(text)} is not KEY=VALUE", "planner check run.yaml -- micro_batch_size=4")
-    try:
-        return key, yaml.load(value, Loader=SafeLoader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError):
-        raise PlannerError(f"{key} is {shown(value)}, which is not a plain value", f"{key}=4") from None
-
-
-def words(text: str) -> frozenset[str]:
-    """Returns the names in a text, with white space between them."""
-    return frozenset(text.split())

@@ -6,7 +6,7 @@ Source of defaults: exporting/scripts/train_deepspeed.py, `Training`; the JSON g
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table
+from planner.readers.documents.table import Table
 from planner.readers.exported.loop import (
     LOOP,
     LOOP_IDLE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.reading import Place
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 from planner.readers.exported.table import liger
 from strategies import Checkpointing, Optimizer
 

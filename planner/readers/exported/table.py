@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 from planner.readers.exported.run import LIGER
 
 RUN = {

@@ -6,7 +6,7 @@ Source of defaults: transformers 5.24, training_args.py.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table
+from planner.readers.documents.table import Table
 from planner.readers.exported.run import read_dtypes, read_kernels, read_model, read_rows
 from planner.readers.exported.spelling import TRANSFORMERS
 from planner.readers.exported.table import RUN, RUN_IDLE, liger

@@ -6,7 +6,7 @@ Source of defaults: accelerate 1.15, utils/dataclasses.py and commands/config/co
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.frameworks import deepspeed
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run

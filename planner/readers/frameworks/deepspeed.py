@@ -11,7 +11,7 @@ from typing import Any
 
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.reading import Reading
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from strategies import Offload, Optimizer, OverlapComm, Sharding, ShardingBackend

@@ -6,7 +6,7 @@ Source of defaults: LLaMA-Factory 0.9.5, hparams/*.py, model/adapter.py, model/m
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys, is_on
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 from planner.readers.frameworks.spelling import LLAMA_FACTORY
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run

@@ -6,7 +6,7 @@ Source of defaults: LLaMA-Factory 0.9.5, src/llamafactory/v1/config/, core/model
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.frameworks.spelling import LLAMA_FACTORY_V1
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run

@@ -7,7 +7,7 @@ run_translation.py, which differ in what they call columns and languages.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 from planner.readers.frameworks import training_arguments
 from planner.readers.frameworks.spelling import SEQ2SEQ
 from planner.readers.run import Run

@@ -7,7 +7,7 @@ alone do not name the model and the length: `-- model_name_or_path=llama-3-8b bl
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.frameworks.spelling import TRAINER
 from planner.readers.reader import Reader, Role
 from planner.readers.recognized import MODELS

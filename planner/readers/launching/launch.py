@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from planner.printable import printable
-from planner.readers.documents.source import words as names
+from planner.readers.documents.table import words as names
 from planner.readers.launching.commands import Command
 from planner.readers.launching.expansion import Word
 

@@ -9,17 +9,13 @@ from pathlib import Path
 from hardware.errors import PlannerError
 from hardware.files.yaml_text import STANDARD_INPUT, read_bytes
 from planner.readers.documents.reading import Place, Refusal
-from planner.readers.documents.source import (
-    ConfigFileError,
-    Source,
-    UnknownFileError,
-    source_named,
-)
+from planner.readers.documents.source import ConfigFileError, Source, source_named
 from planner.readers.launching.commands import commands
 from planner.readers.launching.flags import Flags, flat
 from planner.readers.launching.launch import Launch, launch_of, pairs
 from planner.readers.launching.named import read_beside, read_named
 from planner.readers.launching.processes import Processes
+from planner.readers.recognized import UnknownFileError
 
 _COMMAND = re.compile(
     r"\s*(?:\w+=\S*\s+)*(?:accelerate launch|torchrun|deepspeed|llamafactory-cli|swift|trl|axolotl|tune|litgpt"

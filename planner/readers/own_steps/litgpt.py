@@ -7,7 +7,7 @@ LoRA's for `finetune_lora`, `model_name` for `pretrain`, else `finetune_full`.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.own_steps.shared import refuse_step
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run

@@ -6,7 +6,7 @@ Source of defaults: llm-foundry 8c8dd48, llmfoundry/utils/config_utils.py, and C
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.own_steps.shared import refuse_step
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run

@@ -7,21 +7,17 @@ swift/config/*.json.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
 from planner.readers.frameworks import deepspeed
 from planner.readers.own_steps import ms_swift_2
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.spelling.spelling import Spelling
+from planner.readers.tables.ms_swift import TABLE, TUNERS
 from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
 from planner.readers.trainer.shared import (
     ATTENTIONS,
     LEFT_TO_TRANSFORMERS,
     OPTIMIZERS,
-    TRAINER_IDLE,
-    TRAINER_IDLE_PREFIXES,
-    TRAINER_LEFT_OUT,
-    TRAINER_NO_WORD,
     read_liger,
     read_optimizer,
     read_targets,
@@ -43,7 +39,6 @@ from strategies import (
 _RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
 _VERSION = "ms-swift 3602360"
 _SOURCE = f"{_VERSION}, swift/arguments"
-_TUNERS = ("tuner_type", "train_type", "sft_type")
 _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2": Attention.FLASH_2}
 
 _BINARY = {"default", "last_round", "all", "ignore_empty_think"}
@@ -58,117 +53,74 @@ _BUILT_IN = {
 }
 """Stage, and devices of optimizer and parameters, of the JSONs that ms-swift has under a name: swift/config/."""
 
-TABLE = Table(
-    decides={
-        "model": "model",
-        "model_type": "model",
-        **dict.fromkeys(_TUNERS, "finetuning"),
-        "torch_dtype": "precision",
-        "bf16": "precision",
-        "fp16": "precision",
-        "quant_method": "quantization",
-        "quant_bits": "quantization",
-        "bnb_4bit_use_double_quant": "quantization",
-        "bnb_4bit_quant_type": "quantization",
-        "lora_rank": "lora_rank",
-        "lora_alpha": "lora_alpha",
-        "lora_dropout": "lora_dropout",
-        "target_modules": "lora_targets",
-        "per_device_train_batch_size": "micro_batch_size",
-        "gradient_accumulation_steps": "gradient_accumulation_steps",
-        "max_length": "sequence_length",
-        "packing": "batching",
-        "padding_free": "batching",
-        "optim": "optimizer",
-        "gradient_checkpointing": "checkpointing",
-        "gradient_checkpointing_kwargs.use_reentrant": "checkpointing",
-        "deepspeed": "all that the JSON says",
-        "use_liger_kernel": "kernels, loss",
-        "attn_impl": "attention",
-        "rlhf_type": "task",
-        "loss_scale": "loss",
-        "target_regex": "lora_targets",
-        "tuner_backend": "finetuning",
-        **ms_swift_2.RENAMED,
-    },
-    no_word={
-        **TRAINER_NO_WORD,
-        "sequence_parallel_size": "sequence parallelism",
-        "fsdp": "FSDP as ms-swift configures it",
-        "freeze_llm": "a language model that is frozen",
-        **dict.fromkeys(("vit_lr", "max_pixels", "ENV.MAX_PIXELS"), "images beside the text"),
-        "use_galore": "GaLore as ms-swift configures it",
-        "lisa_activated_layers": "LISA",
-        "enable_dft_loss": "a loss that weighs tokens by their probability",
-        "enable_channel_loss": "losses of tokens by their channel",
-        "lora_dtype": "adapters in another dtype",
-        "optimizer": "an optimizer of ms-swift's own",
-        "use_dora": "DoRA as ms-swift configures it",
-        "modules_to_save": "modules that train beside the adapters",
-        "target_parameters": "adapters on parameters instead of linear layers",
-        "init_weights": "another start of the adapters",
-        "freeze_parameters_ratio": "parameters that are frozen",
-        "freeze_parameters": "parameters that are frozen",
-        "freeze_parameters_regex": "parameters that are frozen",
-        "tensor_model_parallel_size": "Megatron",
-        "pipeline_model_parallel_size": "Megatron",
-        "context_parallel_size": "Megatron",
-        "expert_model_parallel_size": "Megatron",
-        "task_type": "another task than the next token",
-        "num_labels": "another task than the next token",
-    },
-    left_out={**TRAINER_LEFT_OUT, "router_aux_loss_coef": "the router's auxiliary loss"},
-    idle=TRAINER_IDLE
-    | ms_swift_2.IDLE
-    | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
-            dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf template lazy_tokenize
-            streaming truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
-            add_non_thinking_prefix cached_dataset"""),
-    idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
-)
-
 
 def read(keys: Keys, run: Run) -> None:
     """Says what a run of ms-swift does."""
-    reading, old = keys.reading, ms_swift_2.is_old(keys)
+    old = ms_swift_2.is_old(keys)
+    _read_task(keys, old)
+    _read_finetuning(keys, old)
+    _read_engine(keys, run)
+    _read_dtypes(keys)
+    _read_batches(keys, run, old)
+    read_optimizer(keys, "optim", program="Trainer")
+    _read_checkpointing(keys, run)
+    _read_attention(keys)
+    read_liger(keys, _SOURCE)
+    _read_losses(keys)
+    # trainers/mixin.py, `prepare_logits_to_keep`: tokens before the first label, or all without one in a row alone
+    keys.reading.leave_out("logits of prompts, which ms-swift does not make: all tokens are planned to have labels")
+
+
+def _read_task(keys: Keys, old: bool) -> None:
+    reading = keys.reading
     models = ("model", "model_id_or_path", *(("model_type",) if old else ()))
     reading.say("model", keys.word(*models), keys.place(*models))
     task = keys.word("rlhf_type") or "sft"
     reading.say("task", task, keys.place("rlhf_type"))
     if task != "sft":
         reading.refuse(f"{task}: not the next-token loss of one sequence a sample", keys.place("rlhf_type"))
-    _read_finetuning(keys, old)
-    _read_engine(keys, run)
+
+
+def _read_dtypes(keys: Keys) -> None:
     dtype, place = keys.word("torch_dtype", "dtype"), keys.place("torch_dtype", "dtype")
     dtype = None if dtype == "AUTO" else ms_swift_2.DTYPES.get(dtype or "", dtype)
     half = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16", None: "bf16"}.get(dtype)
     stored = "fp32" if dtype == "float32" else half or "bf16"
-    read_precision(reading, half, place, stored=stored, why="" if place else f"{_SOURCE}: as the checkpoint is")
-    read_adapter_dtypes(reading, AdapterDtype.FP32, UnquantizedDtype.BF16, "PEFT's fp32 adapters")
+    why = "" if place else f"{_SOURCE}: as the checkpoint is"
+    read_precision(keys.reading, half, place, stored=stored, why=why)
+    read_adapter_dtypes(keys.reading, AdapterDtype.FP32, UnquantizedDtype.BF16, "PEFT's fp32 adapters")
+
+
+def _read_batches(keys: Keys, run: Run, old: bool) -> None:
+    reading, passes = keys.reading, "gradient_accumulation_steps"
     rows = ("per_device_train_batch_size", "batch_size")
     micro = keys.say_whole("micro_batch_size", *rows, otherwise=1, why=_SOURCE)
-    if keys.entry("gradient_accumulation_steps") or run.ranks:
+    if keys.entry(passes) or run.ranks:
         steps = -(-16 // max(1, micro) // (run.ranks or 1))
-        keys.say_whole(
-            "gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=steps, why=f"{_SOURCE}: 16 in all"
-        )
+        keys.say_whole(passes, passes, otherwise=steps, why=f"{_SOURCE}: 16 in all")
     if keys.entry("max_length"):
         reading.say("sequence_length", keys.whole("max_length"), keys.place("max_length"))
     elif old:
         reading.say("sequence_length", 2048, why=f"{ms_swift_2.VERSION}, argument.py")
     packs = keys.flag("packing") or keys.flag("padding_free")
     reading.say("batching", Batching.PACKED if packs else Batching.PADDED, keys.place("packing", "padding_free"))
-    read_optimizer(keys, "optim", program="Trainer")
+
+
+def _read_checkpointing(keys: Keys, run: Run) -> None:
+    """Says what is recomputed: reentrantly, but for DDP (trainers/mixin.py, `_fix_gradient_checkpointing`)."""
+    reading = keys.reading
     recomputes, place = keys.flag("gradient_checkpointing", otherwise=True), keys.place("gradient_checkpointing")
-    why = "" if place else f"{_SOURCE}: on"
-    # trainers/mixin.py, `_fix_gradient_checkpointing`: reentrant, but for DDP
     ranks = run.ranks or reading.value("gpus", 1) * reading.value("nodes", 1)
     by_ddp = ranks > 1 and reading.value("sharding_backend") is None
     reentrant = keys.flag("gradient_checkpointing_kwargs.use_reentrant", otherwise=not by_ddp)
     on = Checkpointing.FULL_REENTRANT if reentrant else Checkpointing.FULL
     if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on
+        why = "" if place else f"{_SOURCE}: on"
         reading.say("checkpointing", on if recomputes else Checkpointing.NONE, place, why)
-    name = keys.word("attn_impl") or ""
+
+
+def _read_attention(keys: Keys) -> None:
+    reading, name = keys.reading, keys.word("attn_impl") or ""
     if not name and keys.flag("use_flash_attn"):
         reading.say("attention", Attention.FLASH_2, keys.place("use_flash_attn"))
     elif not name:
@@ -177,10 +129,6 @@ def read(keys: Keys, run: Run) -> None:
         reading.say("attention", _ATTENTIONS[name], keys.place("attn_impl"))
     else:
         reading.refuse(f"the attention {name}", keys.place("attn_impl"))
-    read_liger(keys, _SOURCE)
-    _read_losses(keys)
-    # trainers/mixin.py, `prepare_logits_to_keep`: tokens before the first label, or all without one in a row alone
-    reading.leave_out("logits of prompts, which ms-swift does not make: all tokens are planned to have labels")
 
 
 def _read_losses(keys: Keys) -> None:
@@ -191,7 +139,7 @@ def _read_losses(keys: Keys) -> None:
 
 
 def _read_finetuning(keys: Keys, old: bool) -> None:
-    reading, place, name = keys.reading, keys.place(*_TUNERS), keys.word(*_TUNERS) or "lora"
+    reading, place, name = keys.reading, keys.place(*TUNERS), keys.word(*TUNERS) or "lora"
     if name == "full":
         reading.say("finetuning", Finetuning.FULL, place)
         return
@@ -255,5 +203,5 @@ _SPELLING = Spelling(
         ("quantization", Quantization.NF4_DOUBLE): {"tuner_type": "lora", "quant_method": "bnb", "quant_bits": 4},
     },
 )
-_SIGNS = frozenset({*_TUNERS, "split_dataset_ratio"})
+_SIGNS = frozenset({*TUNERS, "split_dataset_ratio"})
 READER = Reader("ms-swift", _VERSION, Role.RECIPE, TABLE, _SIGNS, read, spelling=_SPELLING, scripts="^(llm_)?sft$|^pt$")

@@ -6,27 +6,9 @@ Source: ms-swift 2.6.1, swift/llm/utils/argument.py; ReleaseNote3.0.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import words
+from planner.readers.tables.ms_swift import RENAMED
 
 VERSION = "ms-swift 2.6"
-RENAMED = {
-    "model_id_or_path": "model",
-    "dtype": "precision",
-    "quantization_bit": "quantization",
-    "lora_dropout_p": "lora_dropout",
-    "lora_target_modules": "lora_targets",
-    "batch_size": "micro_batch_size",
-    "use_flash_attn": "attention",
-}
-"""Keys that ms-swift 3 refuses, and what they decide."""
-IDLE = words(
-    """
-    eval_batch_size template_type dataset_sample train_dataset_sample val_dataset_sample dataset_test_ratio
-    check_dataset_strategy custom_train_dataset_path custom_val_dataset_path ddp_backend preprocess_num_proc
-    custom_register_path custom_dataset_info push_hub_strategy model_revision model_cache_dir use_loss_scale
-    self_cognition_sample disable_tqdm bnb_4bit_comp_dtype
-    """
-)
 SIGNS = (*RENAMED, "sft_type")
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 """Names of dtypes in the words of `torch_dtype`; AUTO is the default."""

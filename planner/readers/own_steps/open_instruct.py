@@ -6,7 +6,7 @@ Source of defaults: open-instruct e6c3044, open_instruct/finetune.py.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.trainer.precision import read_adapter_dtypes, read_precision

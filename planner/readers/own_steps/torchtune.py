@@ -7,7 +7,7 @@ device or distributed, is on the command line: the number of GPUs decides it.
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.own_steps.models import TORCHTUNE
 from planner.readers.own_steps.shared import refuse_step
 from planner.readers.reader import Reader, Role

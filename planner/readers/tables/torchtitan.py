@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 
 TRAINING, PARALLEL, AC = "training.", "parallelism.", "activation_checkpoint."
 MICRO = (f"{TRAINING}local_batch_size", f"{TRAINING}batch_size")

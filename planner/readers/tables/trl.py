@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.readers.documents.source import Table, words
+from planner.readers.documents.table import Table, words
 from planner.readers.trainer.fsdp import fsdp_decides, fsdp_idle, fsdp_left_out
 from planner.readers.trainer.shared import SYNC, TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.reading import Place
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 from strategies import Checkpointing, Offload, Sharding, ShardingBackend
 
 FSDP_STRATEGIES = {

@@ -9,7 +9,7 @@ from hardware.errors import shown
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.patterns import Pattern, problem_of
 from planner.readers.documents.reading import Place, Reading
-from planner.readers.documents.source import words
+from planner.readers.documents.table import words
 from strategies import ALL_LINEAR, Attention, Kernels, LoraVariant, Loss, Optimizer, TrainedModules, Update
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from planner.models import Architecture, Foreign, Model
-from planner.models.architecture import Headed
+from planner.models.headed import Headed
 from planner.report.parts.blocks import fields, notes
 from planner.report.parts.format import count, grouped, percent, plural
 from planner.report.parts.table import Column, shrunk, table_lines

@@ -7,13 +7,9 @@ choice. A strategy that does not fit violates a constraint by the GiB that are m
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -25,23 +21,22 @@ from planner.search.order import Rank
 from planner.search.ranking import Ranking
 from planner.search.solver import Solver
 from planner.search.studies.bulk import add_missing
-from planner.search.studies.samplers import EveryStrategy, sampler_of
-from planner.search.studies.shared import SharedStudy
-from planner.search.studies.storage import open_storage
-from planner.search.studies.suggest import Suggestion, suggested
-from planner.search.studies.trials import (
+from planner.search.studies.objectives import (
     BATCH,
     HEADROOM,
     SPEED,
-    Trial,
-    TrialRunner,
-    attributes,
-    front,
     missing_gib,
+    names_of,
     objective_of,
     objectives,
     readable,
 )
+from planner.search.studies.quiet import quiet
+from planner.search.studies.samplers import EveryStrategy, sampler_of
+from planner.search.studies.shared import SharedStudy
+from planner.search.studies.storage import open_storage
+from planner.search.studies.suggest import Suggestion, suggested
+from planner.search.studies.trials import Trial, TrialRunner, attributes, front
 from strategies import Chain, Space
 
 if TYPE_CHECKING:
@@ -49,9 +44,6 @@ if TYPE_CHECKING:
 
 CONSTRAINT = "GiB missing"
 """Name of the constraint, which a trial violates if it is above 0."""
-
-FRONT = (BATCH, SPEED, HEADROOM)
-"""Objectives of samplers that look for the Pareto front; others maximize the first or the second (`objective_of`)."""
 
 BEFORE_SECONDS, BETWEEN_SECONDS = 1.0, 0.2
 """Seconds of a search before progress is told, and between two times of telling."""
@@ -79,7 +71,7 @@ def search(space: Space, solver: Solver, settings: EngineSettings, progress: Pro
     space = space.divisible(solver.cluster)
     deadline = time.monotonic() + settings.timeout_seconds if settings.timeout_seconds is not None else None
     runner = TrialRunner(space, solver, fills=settings.sampler.facts.is_multi_objective)
-    with _quiet(), open_storage(settings.storage) as storage:
+    with quiet(), open_storage(settings.storage) as storage:
         study = _study(space, solver, settings, storage)
         shared = SharedStudy(study, storage, _wanted(study, settings), deadline, progress)
         objective = _Objective(runner, settings, progress)
@@ -104,7 +96,7 @@ def trials_until(space: Space, solver: Solver, settings: EngineSettings, wanted:
     def is_found() -> bool:
         return any(candidate.rank <= wanted for candidate in runner.candidates)
 
-    with _quiet():
+    with quiet():
         study = _study(space, solver, settings, None)
         most = _wanted(study, settings)
         shared = SharedStudy(
@@ -130,7 +122,7 @@ def write(space: Space, solver: Solver, found: Found, settings: EngineSettings, 
         EngineError: The storage cannot be used.
     """
     candidates = found.ranking.first(MOST_WRITTEN)
-    with _quiet(), open_storage(settings.storage) as storage:
+    with quiet(), open_storage(settings.storage) as storage:
         study = _study(space, solver, settings, storage)
         assert storage is not None  # a study in memory would be gone
         trials = (_finished(space, solver, candidate) for candidate in candidates)
@@ -200,17 +192,12 @@ def _values(found: Trial, solver: Solver, settings: EngineSettings) -> list[floa
     """Returns the values of a trial's objectives; of one that does not fit, nothing but what is missing."""
     none = {BATCH: 0.0, SPEED: 0.0, HEADROOM: -found.missing_gib}
     values = readable(objectives(found.candidate, solver) if found.candidate is not None else none)
-    return [values[name] for name in _names(solver, settings)]
-
-
-def _names(solver: Solver, settings: EngineSettings) -> Sequence[str]:
-    """Returns the names of a study's objectives, all of which are maximized."""
-    return FRONT if settings.sampler.facts.is_multi_objective else (objective_of(solver),)
+    return [values[name] for name in names_of(solver, settings)]
 
 
 def _study(space: Space, solver: Solver, settings: EngineSettings, storage: RDBStorage | None) -> optuna.Study:
     """Returns a new study, or the one of that name in the storage."""
-    names = _names(solver, settings)
+    names = names_of(solver, settings)
     sampler = sampler_of(settings.sampler, settings.seed, space, solver.cluster.gpu)
     study = optuna.create_study(
         storage=storage,
@@ -226,30 +213,3 @@ def _study(space: Space, solver: Solver, settings: EngineSettings, storage: RDBS
         if study.user_attrs.get(name) != value:
             study.set_user_attr(name, value)
     return study
-
-
-_quiet_users = 0
-_quiet_lock = threading.Lock()
-_quiet_before: tuple[int, list[Any]] = 0, []
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences optuna's log of every trial and its experimental warnings while any thread is in this context."""
-    global _quiet_users, _quiet_before
-    with _quiet_lock:
-        if _quiet_users == 0:
-            _quiet_before = optuna.logging.get_verbosity(), list(warnings.filters)
-            optuna.logging.set_verbosity(logging.ERROR)
-            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-            warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
-        _quiet_users += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_users -= 1
-            if _quiet_users == 0:
-                verbosity, filters = _quiet_before
-                optuna.logging.set_verbosity(verbosity)
-                warnings.filters[:] = filters  # type: ignore[index]  # a list, typed as a sequence

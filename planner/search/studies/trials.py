@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hardware import GIB
@@ -11,8 +11,9 @@ from planner.search.candidate import Candidate
 from planner.search.engine import DOES_NOT_FIT
 from planner.search.pareto import candidates_of, front_of
 from planner.search.solver import Solver
+from planner.search.studies.objectives import SPEED, missing_gib, objectives, readable
 from planner.search.studies.suggest import Suggestion
-from strategies import Exactly, Objective, Space, Strategy, violation
+from strategies import Space, Strategy, violation
 
 CANNOT_RUN = 2.0**20
 """Value of the constraint for a strategy that cannot run: more GiB than are ever missing."""
@@ -32,35 +33,6 @@ class Trial(NamedTuple):
     reason: str | None
     """Why it cannot run; None if it can, whether it fits or not."""
     missing_gib: float
-
-
-BATCH, SPEED, HEADROOM = "effective batch", "tokens per second", "headroom"
-"""Names of what is maximized: sequences, tokens without padding, and GiB of the budget."""
-
-
-def objective_of(solver: Solver) -> str:
-    """Returns the name of what a sampler of one objective maximizes.
-
-    Where the batch is given, all candidates have the same, and the fastest one is the best. At the price of one
-    machine, the fastest one is also the cheapest.
-    """
-    if solver.order.objective is Objective.MEMORY:
-        return HEADROOM
-    if solver.order.objective in (Objective.THROUGHPUT, Objective.COST):
-        return SPEED
-    return SPEED if isinstance(solver.accumulation, Exactly) else BATCH
-
-
-def readable(values: Mapping[str, float]) -> dict[str, float]:
-    """Returns values of objectives as a study keeps them: with as many digits as one reads.
-
-    Ties that this makes are broken in the answer, which ranks candidates themselves.
-    """
-    return {name: round(value, 2 if name == HEADROOM or value < _MANY else 0) for name, value in values.items()}
-
-
-_MANY = 100
-"""Number from which on its digits behind the point say nothing."""
 
 
 class TrialRunner:
@@ -138,21 +110,6 @@ def _tried(strategy: Strategy, solver: Solver) -> Trial:
     least = solver.candidate(strategy, solver.smallest_micro_batch, 1)
     # A strategy that fits but has no candidate cannot make the batch that is wanted: it must violate the constraint.
     return Trial(strategy, None, None, max(missing_gib(least, solver), 1 / GIB))
-
-
-def missing_gib(candidate: Candidate, solver: Solver) -> float:
-    """Returns the GiB by which a candidate exceeds the budget; negative if it fits."""
-    return (candidate.process_bytes - solver.budget_bytes) / GIB
-
-
-def objectives(candidate: Candidate, solver: Solver) -> dict[str, float]:
-    """Returns effective batch in samples, tokens per second without padding, and headroom in GiB, by name."""
-    tokens = candidate.global_batch_size * solver.model.real_tokens
-    return {
-        BATCH: float(candidate.global_batch_size),
-        SPEED: tokens / candidate.seconds,
-        HEADROOM: -missing_gib(candidate, solver),
-    }
 
 
 def attributes(found: Trial, solver: Solver) -> dict[str, Any]:

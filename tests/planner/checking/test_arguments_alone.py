@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from planner import PlannerError, check
 from planner.cli import main
-from planner.readers.documents.source import overrides_of
+from planner.readers.documents.overrides import overrides_of
 
 ZERO3 = {"zero_optimization": {"stage": 3}, "bf16": {"enabled": True}}
 MODEL = "meta-llama/Meta-Llama-3-8B"

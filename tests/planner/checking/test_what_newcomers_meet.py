@@ -12,7 +12,7 @@ from planner import PlannerError, check
 from planner.checking.fix import fix
 from planner.models.names.closest import closest_model
 from planner.readers.documents.misspelt import misspelt
-from planner.readers.documents.source import overrides_of, parse_override
+from planner.readers.documents.overrides import overrides_of, parse_override
 from planner.records.check import Change
 
 LLAMA = {"model_name_or_path": "meta-llama/Llama-3.1-8B"}

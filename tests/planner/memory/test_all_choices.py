@@ -1,4 +1,4 @@
-"""The model's answers to the cells of benchmarks/coverage.jsonl, where every choice meets every other axis and family.
+"""The model's answers to the cells of recorded/coverage.jsonl, where every choice meets every other axis and family.
 
 python tests/planner/memory/test_all_choices.py   # writes answers.json, where a change of them is meant
 """
@@ -24,7 +24,7 @@ from planner.search import Candidate, Solver
 from planner.verification.replayed import phases_of
 from strategies import OPTIONS
 
-REPLAYS = Path(__file__).parents[3] / "benchmarks" / "coverage.jsonl"
+REPLAYS = Path(__file__).parents[3] / "benchmarks" / "recorded" / "coverage.jsonl"
 ANSWERS = Path(__file__).with_name("answers.json")
 NUMBER = 1_605
 """Of replays, the first of the file: those that are recorded later have their own differences."""

@@ -14,8 +14,8 @@ from planner.cli import main
 from planner.models.foreign import Foreign
 from planner.models.registry import recognize
 from planner.problem.resolve import resolve_one
-from planner.profiles import ahead, measure, store
-from planner.profiles.measure import Asked
+from planner.profiles import ahead, replayed, store
+from planner.profiles.asked import Asked
 from planner.profiles.records import Refusal
 from planner.replay import step
 from planner.replay.extension import affine, blocks, resized
@@ -165,9 +165,9 @@ def test_one_replay_of_many_samples_tells_what_two_of_few_tell(tmp_path: Path, m
     setting = PLAIN._replace(
         precision=Precision.BF16_MIXED, finetuning=Lora(), checkpointing=Checkpoints(Checkpointing.FULL)
     )
-    of_one = measure._measured(Asked(foreign, setting, 64, 1))
+    of_one = replayed.replayed(Asked(foreign, setting, 64, 1))
     monkeypatch.setattr(resized, "PRIMES", ())
-    assert of_one == measure._measured(Asked(foreign, setting, 64, 1))
+    assert of_one == replayed.replayed(Asked(foreign, setting, 64, 1))
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ def test_a_later_micro_batch_is_told_by_the_first(
 ) -> None:
     foreign = recognize(config_file(model, tmp_path))
     assert isinstance(foreign, Foreign)
-    of_one = measure._measured(Asked(foreign, setting, 64, 1))
+    of_one = replayed.replayed(Asked(foreign, setting, 64, 1))
 
     def unlike(*_: object) -> None:
         raise UnlikeError("two of them are replayed")
 
     monkeypatch.setattr(affine, "again", unlike)
-    assert of_one == measure._measured(Asked(foreign, setting, 64, 1))
+    assert of_one == replayed.replayed(Asked(foreign, setting, 64, 1))
 
 
 def test_blocks_that_are_left_out_leave_their_lines_in_the_configuration(
@@ -203,9 +203,9 @@ def test_blocks_that_are_left_out_leave_their_lines_in_the_configuration(
     file.write_text(json.dumps(config.to_dict(), default=str))
     foreign = recognize(str(file))
     assert isinstance(foreign, Foreign)
-    of_few = measure._measured(Asked(foreign, PLAIN, 64, 1))
+    of_few = replayed.replayed(Asked(foreign, PLAIN, 64, 1))
     monkeypatch.setattr(step, "shorten", lambda model, kept: blocks.shorten(model, 0))
-    assert of_few == measure._measured(Asked(foreign, PLAIN, 64, 1))
+    assert of_few == replayed.replayed(Asked(foreign, PLAIN, 64, 1))
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: py
     first = planner.fit("own_models:two_kinds", **options)
     assert first.plans[0].memory.fits
     assert first.request.num_parameters == 265_332
-    monkeypatch.setattr(measure, "_measured", lambda *_: pytest.fail("replayed again"))
+    monkeypatch.setattr(replayed, "replayed", lambda *_: pytest.fail("replayed again"))
     again = planner.fit("own_models:two_kinds", **options)
     assert again.plans == first.plans
     with pytest.raises(pytest.fail.Exception):
@@ -311,7 +311,7 @@ def test_ways_out_are_what_kept_replays_tell(tmp_path: Path, monkeypatch: pytest
     asked: dict[str, Any] = {"sequence_length": 64, "precision": "bf16-true"}
     for checkpointing in ("none", "full"):  # both are kept from here on
         planner.estimate(name, gpu="A100-40GB", checkpointing=checkpointing, **asked)
-    monkeypatch.setattr(measure, "_measured", lambda *_: pytest.fail("something is replayed"))
+    monkeypatch.setattr(replayed, "replayed", lambda *_: pytest.fail("something is replayed"))
     found = planner.estimate(name, gpu="24GiB", micro_batch_size=20_000, checkpointing="none", **asked)
     assert not found.memory.fits
     changed = [way.options for way in found.ways]

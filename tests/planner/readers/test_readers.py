@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardware import PlannerError
-from planner.readers.documents.source import Table, read_source
+from planner.readers.documents.source import read_source
+from planner.readers.documents.table import Table
 from planner.readers.reader import Reader, Role
 from planner.readers.registry import READERS
 from planner.readers.run import Run

@@ -15,7 +15,7 @@ from planner.models import registry_models
 from planner.verification.replayed import phases_of
 from strategies import Checkpointing, GradientSync, Offload, Sharding
 
-REPLAYS = Path(__file__).parents[4] / "benchmarks" / "coverage.jsonl"
+REPLAYS = Path(__file__).parents[4] / "benchmarks" / "recorded" / "coverage.jsonl"
 MEDIAN, OF_A_PEAK, OF_A_PHASE = 0.0001, 0.003, 0.02
 """Largest errors relative to the replay: at the median, at the peak of a step, and in a phase."""
 

@@ -19,7 +19,8 @@ from planner.models import Inventory
 from planner.models.families import family
 from planner.replay import Workload, replay
 from planner.replay.engines.deepspeed import DeepSpeedEngine
-from planner.replay.engines.deepspeed_offload import allocated_there
+from planner.replay.engines.deepspeed.config import config_of
+from planner.replay.engines.deepspeed.offload import allocated_there
 from planner.replay.engines.fsdp1 import Fsdp1Engine
 from planner.replay.engines.fsdp2 import Fsdp2Engine
 from strategies import PLAIN, Fsdp1, Fsdp2, Lora, Offload, Optimizer, Precision, Sharding, Strategy, Zero
@@ -83,10 +84,9 @@ def pins(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     """Bytes of every tensor that DeepSpeed pins where its file asks for it, by its storage."""
     found: dict[int, int] = {}
     tensors = []
-    config = DeepSpeedEngine._config
 
-    def asking(self: Any) -> dict[str, Any]:
-        said = config(self)
+    def asking(*what: Any) -> dict[str, Any]:
+        said = config_of(*what)
         for key in ("offload_optimizer", "offload_param"):
             if key in said["zero_optimization"]:
                 said["zero_optimization"][key]["pin_memory"] = True
@@ -97,7 +97,7 @@ def pins(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
         found[tensor.untyped_storage()._cdata] = tensor.nbytes
         return tensor
 
-    monkeypatch.setattr(DeepSpeedEngine, "_config", asking)
+    monkeypatch.setattr("planner.replay.engines.deepspeed.engine.config_of", asking)
     monkeypatch.setattr(get_accelerator(), "pin_memory", pin)
     return found
 

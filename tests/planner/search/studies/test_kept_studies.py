@@ -16,8 +16,9 @@ from planner.progress import Advance
 from planner.search import EngineError, EngineSettings, Found, Solver, search
 from planner.search.pareto import pareto
 from planner.search.studies import bulk, study
+from planner.search.studies.objectives import missing_gib, objectives, readable
 from planner.search.studies.storage import open_storage
-from planner.search.studies.trials import attributes, missing_gib, objectives, readable
+from planner.search.studies.trials import attributes
 from strategies import Checkpointing, Engine, Exactly, Finetuning, Optimizer, Precision, Sampler, Space, UpTo
 
 SPACE = Space.default(Toy().cluster)._replace(

@@ -10,16 +10,9 @@ from toy import LORA, RECOMPUTED, Toy
 from hardware import GIB
 from planner.search import Candidate, Order, Solver
 from planner.search.pareto import pareto
+from planner.search.studies.objectives import missing_gib, objective_of, objectives, readable
 from planner.search.studies.suggest import FILLING, Suggestion
-from planner.search.studies.trials import (
-    TrialRunner,
-    attributes,
-    front,
-    missing_gib,
-    objective_of,
-    objectives,
-    readable,
-)
+from planner.search.studies.trials import TrialRunner, attributes, front
 from strategies import (
     Accumulation,
     Chain,

@@ -12,23 +12,18 @@ from unittest import mock
 import torch
 
 from planner.extras import needed_for
-from planner.libraries.deepspeed import (
-    CLIPPING,
-    NOT_DECAYED,
-    filled_in,
-    largest_ranks,
-)
+from planner.libraries.deepspeed import NOT_DECAYED, largest_ranks
 from planner.replay.backend import CUDA_PATH, Backend
-from planner.replay.engines.deepspeed_flattening import flattened
-from planner.replay.engines.deepspeed_offload import Host, allocated_there, mapped, masters_of, on_host
-from planner.replay.engines.deepspeed_patches import on_fake_tensors, without_kernels
-from planner.replay.engines.deepspeed_streams import reduction_stream, with_streams
+from planner.replay.engines.deepspeed.config import config_of
+from planner.replay.engines.deepspeed.flattening import flattened
+from planner.replay.engines.deepspeed.held import label
+from planner.replay.engines.deepspeed.offload import Host, allocated_there, mapped, on_host
+from planner.replay.engines.deepspeed.patches import on_fake_tensors, without_kernels
+from planner.replay.engines.deepspeed.streams import reduction_stream, with_streams
 from planner.replay.engines.engine import Engine, Labelling, Make, Named, pretended
-from planner.replay.setup.build import half, is_quantized
+from planner.replay.setup.build import is_quantized
 from planner.replay.structure.parameter_roles import Role, TrainedParameter
-from planner.replay.structure.source import base_of
-from strategies import Precision, Strategy, Zero
-from strategies.sharding import OverlapComm
+from strategies import Strategy, Zero
 
 FLAT: dict[str, Any] = {"name": "flat weights", "role": Role(is_embedding=False, is_hidden=False, is_linear=False)}
 """What stand-ins of optimizers are told of the tensor that DeepSpeed gives them in place of a group's parameters."""
@@ -125,7 +120,7 @@ class DeepSpeedEngine(Engine):
             optimizer.add_param_group({**group, "params": [t.parameter for t in others], "weight_decay": 0.0})
         placing = flattened(self.host) if self.sharding.stage < 3 else nullcontext()
         with imported() as deepspeed, placing:
-            config = self._config()
+            config = config_of(self.model, self.strategy, self.sharding)
             optimizer = mapped(optimizer) if self.sharding.steps_on_host else optimizer
             self.engine, found, *_ = deepspeed.initialize(model=self.model, optimizer=optimizer, config=config)
         zero: Any = found
@@ -133,48 +128,9 @@ class DeepSpeedEngine(Engine):
             zero.reduction_stream = reduction_stream()
         assert self.live is not None
         self.host.disown(allocated_there(zero, self.model))
-        self.live.label("parameters", [(name, p, None) for name, p in _weights(zero)])
-        self.live.label("optimizer_states", [(name, p, None) for name, p in _masters(zero)])
-        self.live.label("gradients", [(name, p, None) for name, p in _shares(zero)])
-        self.live.label("communication", [(name, p, None) for name, p in _buffers(zero)])
+        label(zero, self.live)
         stepped: torch.optim.Optimizer = zero
         return stepped
-
-    def _config(self) -> dict[str, Any]:
-        """Returns DeepSpeed's configuration, with the values that transformers fills in."""
-        config = base_of(self.model).config
-        hidden_size = getattr(config, "text_config", config).hidden_size  # as transformers' `trainer_config_finalize`
-        precision, sharding = self.strategy.precision, filled_in(self.sharding, hidden_size)
-        zero: dict[str, Any] = {"stage": sharding.stage, "reduce_bucket_size": sharding.reduce_bucket}
-        if sharding.steps_on_host:
-            zero["offload_optimizer"] = {"device": "cpu"}
-        if sharding.on_host:
-            zero["offload_param"] = {"device": "cpu"}
-        if sharding.overlap_comm is not OverlapComm.AUTO:
-            zero["overlap_comm"] = sharding.overlap_comm is OverlapComm.YES
-        if sharding.stage == 3:
-            zero |= {
-                "stage3_prefetch_bucket_size": sharding.prefetch_bucket,
-                "stage3_param_persistence_threshold": sharding.persistence_threshold,
-                "stage3_max_live_parameters": sharding.max_live_parameters,
-                "stage3_max_reuse_distance": sharding.max_reuse_distance,
-                "sub_group_size": sharding.sub_group_size,
-            }
-        in_bf16 = half(precision) is torch.bfloat16
-        bf16: dict[str, Any] = {"enabled": in_bf16}
-        if precision is Precision.BF16_TRUE:
-            bf16 |= {"bf16_master_weights_and_grads": True, "bf16_optimizer_states": True}
-        # "auto" in the rest of "fp16": transformers fills in nothing, so that DeepSpeed's own scaling is dynamic
-        return {
-            "train_micro_batch_size_per_gpu": 1,  # it scales throughput alone: Trainer's loop makes the batches
-            "gradient_accumulation_steps": 1,  # `micro_batch` says which one is the last, as accelerate does
-            "gradient_clipping": CLIPPING,
-            "zero_allow_untested_optimizer": True,  # accelerate/accelerator.py, `_prepare_deepspeed`
-            "bf16": bf16,
-            "fp16": {"enabled": half(precision) is torch.float16},
-            "zero_optimization": zero,
-            "steps_per_print": 10**9,
-        }
 
     def called(self, model: Any) -> Any:
         """Returns DeepSpeed's engine, which the training loop calls in place of the model."""
@@ -225,33 +181,6 @@ def groups_of(model: Any) -> tuple[list[torch.nn.Parameter], list[torch.nn.Param
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     others = {id(p) for name, p in trained if id(p) in of_norms or re.search(NOT_DECAYED, name.lower())}
     return [p for _, p in trained if id(p) not in others], [p for _, p in trained if id(p) in others]
-
-
-def _weights(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields the flat tensors that hold the weights which the model's parameters are views of, or their shares."""
-    for i, flat in enumerate(getattr(zero, "bit16_groups_flat", ())):
-        yield f"weights of group {i}", flat
-    if hasattr(zero, "lp_param_buffer"):
-        yield "shares of the weights", zero.lp_param_buffer
-
-
-def _masters(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields the flat weights that the optimizer steps."""
-    for i, partition in enumerate(masters_of(zero)):
-        yield f"master weights of group {i}", partition
-
-
-def _shares(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields this rank's shares of the gradients, which stage 3 allocates once."""
-    if getattr(zero, "grad_partitions_flat_buffer", None) is not None:
-        yield "shares of the gradients", zero.grad_partitions_flat_buffer
-
-
-def _buffers(zero: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields the buckets in which stage 3 reduces gradients, which it allocates once as well."""
-    if getattr(zero, "grad_partitions_flat_buffer", None) is not None:
-        for bucket in zero.ipg_buckets.values():
-            yield "reduce bucket", bucket.buffer
 
 
 @contextmanager

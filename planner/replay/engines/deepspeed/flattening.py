@@ -14,7 +14,7 @@ from unittest import mock
 
 import torch
 
-from planner.replay.engines.deepspeed_offload import Host, to_device
+from planner.replay.engines.deepspeed.offload import Host, to_device
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 import pytest
 
-from hardware.builtin import builtin_catalog_path
-from hardware.catalog import read_catalog
 from hardware.gpu import GPU
+from hardware.loading import builtin_catalog_path, read_catalog
 from hardware.machine import Machine
 
 CATALOG = read_catalog(builtin_catalog_path())

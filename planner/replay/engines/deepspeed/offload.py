@@ -13,6 +13,7 @@ from unittest import mock
 
 import torch
 
+from planner.replay.engines.deepspeed.held import is_stage_3, masters_of
 from planner.replay.recording.recorder import LiveBytes
 
 
@@ -74,17 +75,6 @@ def mapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
     found: torch.optim.Optimizer = map_pytorch_optim_to_deepspeed(optimizer)
     return found
-
-
-def masters_of(zero: Any) -> list[torch.Tensor]:
-    """Returns the flat weights that the optimizer steps."""
-    name = "fp32_partitioned_groups_flat" if is_stage_3(zero) else "single_partition_of_fp32_groups"
-    return list(getattr(zero, name))
-
-
-def is_stage_3(zero: Any) -> bool:
-    """Returns whether an optimizer of DeepSpeed is that of stage 3."""
-    return hasattr(zero, "fp32_partitioned_groups_flat")
 
 
 def allocated_there(zero: Any, model: Any) -> Iterator[torch.Tensor]:

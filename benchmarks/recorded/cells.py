@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from pairs import Cell
+from recorded.pairs import Cell
 
 import planner
 from planner import PlannerError

@@ -1,6 +1,6 @@
 """Runs train.py of an exported folder as one rank on the CPU, and writes the peak of its steps; see exported_runs.py.
 
-python benchmarks/exported_rank.py FOLDER STEPS
+python benchmarks/exports/rank.py FOLDER STEPS
 """
 
 from __future__ import annotations
