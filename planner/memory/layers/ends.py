@@ -63,8 +63,17 @@ class Ends(Sublayers):
             self.parameter(n, size, itemsize, trains=trains) for n, size in zip(names, sizes, strict=True)
         )
         pixels = images.pixels(self, channels * prod(image_size), itemsize)
-        self.keep_in_body(pixels)
+        if self.dtypes.casts_inputs and self.dtypes.stored_other > itemsize:
+            # The root has cast the images, which ViTModel.forward then casts to the dtype of the shards, and the unit
+            # of the patches' embedding casts again (torch, `_fsdp_state.py`, `_pre_forward`).
+            self.keep(pixels)
+            pixels = self.to(pixels, self.dtypes.stored_other, "image in the dtype of the shards")
+            self.keep_in_body(pixels)
+            pixels = self.to(pixels, itemsize, "image cast by FSDP2")
+        else:
+            self.keep_in_body(pixels)
         x = images.patches(self, pixels, weight, bias, width)
+        del pixels
         if self.input_requires_grad and x.variable is None:
             self._make_leaf(x, weight.module)
         return images.with_class_token(self, x, token, positions)

@@ -100,18 +100,19 @@ def _norm(f: Parameters, elements: int, itemsize: int) -> None:
 
 
 def _scale(f: Parameters, name: str, magnitude: Tensor, itemsize: int) -> Tensor:
-    """Returns `m / |W + BA|`, one number per output feature; it saves the norms."""
+    """Returns `m / |W + BA|`, one number per output feature, in the wider dtype of the two; it saves the norms."""
     columns = magnitude.fixed
     norm = Tensor(f.tape.storage(columns * itemsize, 0, f"{name} norms of rows"), columns, 0, columns, itemsize, None)
-    return f.differentiate(_vector(f, magnitude, f"{name} dora scale"), f.own_targets(magnitude), [f.tape.save(norm)])
+    scale = _vector(f, magnitude, f"{name} dora scale", max(magnitude.itemsize, itemsize))
+    return f.differentiate(scale, f.own_targets(magnitude), [f.tape.save(norm)])
 
 
 def _less_one(f: Parameters, scale: Tensor, name: str) -> Tensor:
     """Returns `scale - 1`."""
-    return f.differentiate(_vector(f, scale, f"{name} dora scale less one"), f.own_targets(scale))
+    return f.differentiate(_vector(f, scale, f"{name} dora scale less one", scale.itemsize), f.own_targets(scale))
 
 
-def _vector(f: Parameters, like: Tensor, name: str) -> Tensor:
-    """Returns a new vector of the shape and dtype of `like` that needs a gradient."""
-    storage = f.tape.storage(like.fixed * like.itemsize, 0, name)
-    return Tensor(storage, like.fixed, 0, like.width, like.itemsize, Variable())
+def _vector(f: Parameters, like: Tensor, name: str, itemsize: int) -> Tensor:
+    """Returns a new vector of the shape of `like` that needs a gradient, with `itemsize` bytes per element."""
+    storage = f.tape.storage(like.fixed * itemsize, 0, name)
+    return Tensor(storage, like.fixed, 0, like.width, itemsize, Variable())

@@ -14,6 +14,7 @@ from planner.allocator.streams import Stream
 from planner.memory.requests.around import Around
 from planner.memory.requests.requests import Requests
 from planner.memory.sharding.account import Unit
+from planner.memory.sharding.fsdp2.layout import grouped
 from planner.memory.sharding.layout import Ends
 from strategies import Fsdp2, GradientSync
 
@@ -31,6 +32,7 @@ class AroundFsdp2(Around):
 
     def __init__(self, requests: Requests, units: Sequence[Unit], sharding: Fsdp2, ranks: int, ends: Ends) -> None:
         each = sharding.gradient_sync is GradientSync.EACH
+        units = grouped(units, ends)
         super().__init__(requests, most_micro_batches=2 if each else 3)
         self._units, self._ranks, self._head = units, ranks, len(units) - 2
         self._reshards, self._on_host, self._tied = sharding.reshards, sharding.on_host, ends.tied
@@ -99,17 +101,24 @@ class AroundFsdp2(Around):
                 self._reshard(part)
         if not self._reduces or i > self._head:
             return
-        if self._tied and i == self._head:
+        if i in self._stays:
             self._waiting, self._whole = self._whole, []
             return
+        if self._stays and not self._tied and i == 0:  # the root's come first
+            self._waiting, self._whole = self._whole, self._waiting
+            self._reduce_units(self._units[self._head])
+            self._waiting, self._whole = [], self._waiting
         if self._tied and i == 0:
             # the tied embedding comes last, or the head does, whose modules are the last of the root's
             late = (self._waiting, self._whole) if not self._joins else (self._whole, self._waiting)
             self._whole, self._waiting = [*late[0], *reversed(late[1])], []
-        reduced = (self._units[0], self._units[self._head]) if self._tied and i == 0 else (self._units[i],)
-        whole = sum(unit.gathered_gradient_bytes for unit in reduced)
+        self._reduce_units(self._units[i], *([self._units[self._head]] if self._tied and i == 0 else []))
+
+    def _reduce_units(self, *units: Unit) -> None:
+        """Reduces the gradients of units at once; nothing where none of their parameters trains."""
+        whole = sum(unit.gathered_gradient_bytes for unit in units)
         if whole:
-            self._reduce(whole, sum(unit.gradient_bytes for unit in reduced))
+            self._reduce(whole, sum(unit.gradient_bytes for unit in units))
 
     def _reduce(self, whole: int, stored: int) -> None:
         """Reduces the gradients of a unit.

@@ -96,6 +96,9 @@ class Unit(NamedTuple):
     joined: tuple[int, ...] = ()
     """Bytes of each parameter of the base model that FSDP1 joins to a flat one, in the dtype of the computation."""
 
+    regrouped: "tuple[Unit, Unit] | None" = None
+    """Of a stem: its embedding alone, and all else that stem and head have; None where the two are divided as parts."""
+
     def gradient_shares(self, ranks: int) -> list[int]:
         """Returns the bytes of one rank's share of each gradient, as stored between steps."""
         return [tensor.num_elements // ranks * tensor.itemsize for tensor in self.trained]

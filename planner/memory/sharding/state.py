@@ -147,8 +147,15 @@ class Units(NamedTuple):
         if copied and tied and ends.head:  # PEFT trains a copy; the original is the embedding's weight
             table = inventory.token_embedding._replace(is_embedding=False, is_table=False, is_head=True)
             head = head._replace(tensors=(*head.tensors, table))
+        stem = unit(inventory.stem, method, dtypes, ends, ranks, copied=copied, account_type=account_type)
+        if ranks > 1 and not tied and not inventory.architecture.head_is_unit:
+            embedding, rest = inventory.stem.divided(inventory.architecture.embedding_name)
+            root = Parameters((*rest.tensors, *head.tensors), (*rest.layers, *head.layers))
+            given = method, dtypes, ends, ranks
+            apart = (unit(part, *given, copied=copied, account_type=account_type) for part in (embedding, root))
+            stem = stem._replace(regrouped=(next(apart), next(apart)))
         return cls(
-            unit(inventory.stem, method, dtypes, ends, ranks, copied=copied, account_type=account_type),
+            stem,
             tuple(blocks[key] for key in kinds),
             unit(head, method, dtypes, ends, ranks, copied=copied and not tied, account_type=account_type),
         )

@@ -63,15 +63,15 @@ class PartTracer:
         return f"{architecture.embedding_name}.weight" if trains else ""
 
     def leaving_out(self) -> Self:
-        """Returns the tracer of the block with the linear layer that fp8 leaves out. The two share what they know."""
+        """Returns a tracer of the block of which fp8 leaves a linear layer out; it shares what this one knows."""
         tracer = copy(self)
         tracer.leaves_out = True
         return tracer
 
     def _left_out(self, part: Hashable) -> str | None:
-        """Returns the name of the part's linear layer that fp8 leaves out: empty for the first to run, None for none.
+        """Returns which of the part's linear layers fp8 leaves out: empty is the first that runs, None is none of them.
 
-        These are the first and the last that the model defines, of which one is the head's, and in half precision
+        They are the first and the last that the model defines, of which one is the head's, and in half precision
         anyway where it is the last (accelerate/utils/ao.py, `filter_first_and_last_linear_layers`).
         """
         architecture = self.architecture

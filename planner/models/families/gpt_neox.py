@@ -35,14 +35,20 @@ class GPTNeoX(Decoder):
         return x
 
     def block(self, f: Forward[T], x: T, kind: Hashable) -> T:
-        attention = self.attention(f, f.layer_norm("input_layernorm", x))
+        normed = f.layer_norm("input_layernorm", x)  # the call of a module holds its arguments until it returns
+        attention = self.attention(f, normed)
+        del normed
         attention = f.dropout(attention, self.hidden_dropout)
         if self.use_parallel_residual:
-            mlp = self.mlp(f, f.layer_norm("post_attention_layernorm", x))
+            normed = f.layer_norm("post_attention_layernorm", x)
+            mlp = self.mlp(f, normed)
+            del normed
             mlp = f.dropout(mlp, self.hidden_dropout)
             return f.add(f.add(mlp, attention), x)
         attention = f.add(attention, x)
-        mlp = self.mlp(f, f.layer_norm("post_attention_layernorm", attention))
+        normed = f.layer_norm("post_attention_layernorm", attention)
+        mlp = self.mlp(f, normed)
+        del normed
         mlp = f.dropout(mlp, self.hidden_dropout)
         return f.add(mlp, attention)
 

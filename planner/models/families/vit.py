@@ -30,6 +30,7 @@ class ViT(Headed):
     classes: ClassVar[tuple[str, ...]] = ("ViTForImageClassification",)
     num_masks: ClassVar[int] = 0
     head_is_unit: ClassVar[bool] = False
+    embedding_name: ClassVar[str] = "patch_embeddings"
 
     architectures: tuple[str, ...] = ("ViTForImageClassification",)
     intermediate_size: Size

@@ -114,6 +114,13 @@ class Parameters(NamedTuple):
         """Returns the stacks of experts that were fused from layers, by the name of their parameter."""
         return {layer.name: layer for layer in self.layers if layer.is_stack}
 
+    def divided(self, module: str) -> "tuple[Parameters, Parameters]":
+        """Returns the parameters of one module, by its name within the part, and the others."""
+        of_module = [t.name.startswith(f"{module}.") for t in self.tensors]
+        own = tuple(t for t, belongs in zip(self.tensors, of_module, strict=True) if belongs)
+        others = tuple(t for t, belongs in zip(self.tensors, of_module, strict=True) if not belongs)
+        return Parameters(own, ()), Parameters(others, self.layers)
+
     def with_head_apart(self) -> "Parameters":
         """Returns the parameters with a classifier's head that trains as a module: no layer of it is adapted."""
         tensors = (t._replace(layer=None) if t.is_head else t for t in self.tensors)

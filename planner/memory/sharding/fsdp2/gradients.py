@@ -50,6 +50,8 @@ class Gradients:
         """Bytes of the input of each unit's reduce-scatter."""
         if self._joins and self.reduces:
             self.scattered[0] += units[self.head].gathered_gradient_bytes
+        self.apart = units[0].regrouped if self.rooted and not self.tied else None
+        """The units of the embedding and of the root, where the root has what the stem has beside the embedding."""
         self._root_waits = self._waiting(units[self.head]) if self.rooted and self.reduces else 0
 
     @property
@@ -108,12 +110,21 @@ class Gradients:
         variable of `foreach_reduce` keeps alive, plus this rank's shard and its cast copy if the stored dtype differs.
         If the update runs in backward, the optimizer's temporaries follow: the hooks run when all shards exist.
         """
-        group, whole = [self.units[i]], self.units[i].gathered_gradient_bytes
-        waited = 0
+        group, waited = [self.units[i]], 0
         if self._joins and not i:  # the head's whole gradients, which have waited, are freed by the copy as well
             group.append(self.units[self.head])
             waited = self.units[self.head].whole_gradient_bytes
-        last = self._last(i)
+        return self._reducing(group, self._last(i), self.units[i].gathered_gradient_bytes, waited)
+
+    def _reducing(self, group: Sequence[Unit], last: TrainedTensor | None, whole: int, waited: int = 0) -> int:
+        """Returns the peak bytes while gradients of a group of parameters are reduce-scattered; see `reducing`.
+
+        Args:
+            group: The units that have the parameters.
+            last: The last of them.
+            whole: Bytes of the whole gradients.
+            waited: Bytes of further ones, which the caller counts and the copy frees.
+        """
         left = allocated(last.num_elements * last.computed_itemsize) if last else 0
         reduced = self._share(sum(unit.gathered_gradient_bytes for unit in group))
         share = sum(unit.gradient_bytes for unit in group) if any(map(_is_cast, group)) else 0
@@ -122,6 +133,20 @@ class Gradients:
             trained = [tensor for unit in group for tensor in unit.trained]
             updated += max((self._updates.temporaries_of(t, self.ranks) for t in trained), default=0)
         return max(whole, left - waited + reduced + share, left - waited + updated)
+
+    def reducing_apart(self, embedding: Unit, root: Unit) -> tuple[int, int]:
+        """Returns the peak bytes of gradients while the root's are reduced, and while the embedding's are after them.
+
+        At the end of backward the root comes first (`_root_post_backward_final_callback`).
+        """
+        stem, head = self.units[0], self.units[self.head]
+        others = self.finished(0) - head.whole_gradient_bytes - (stem.whole_gradient_bytes if self.keeps_whole else 0)
+        kept = root.gradient_bytes if self._stay and (self.keeps_whole or not self.exist) else 0
+        first, second = (
+            self._reducing([unit], unit.trained[-1] if unit.trained else None, unit.whole_gradient_bytes)
+            for unit in (root, embedding)
+        )
+        return others + embedding.whole_gradient_bytes + first, others + kept + second
 
     def _last(self, i: int) -> TrainedTensor | None:
         """Returns the last tensor of unit `i` that trains; None where there is none.

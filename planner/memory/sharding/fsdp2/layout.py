@@ -46,12 +46,13 @@ class Fsdp2Layout(Layout):
         ends: Ends,
         micro_batch: MicroBatch = ONLY,
     ) -> None:
+        self._gradients = Gradients(units, sharding, world_size, ends, micro_batch)
+        units = grouped(units, ends)
         self.units, self.sharding, self.ranks = units, sharding, sharding.ranks(world_size)
         self._reshards, self._post_forward, self._on_host = sharding.reshards, sharding.reshard_size, sharding.on_host
         self.tied, self.rooted = ends.tied, ends.rooted
         self._follows = micro_batch.evaluates and micro_batch.turn in (Turn.ONLY, Turn.FIRST)
         """Whether the micro-batch can follow an evaluation."""
-        self._gradients = Gradients(units, sharding, world_size, ends, micro_batch)
         self._head = len(units) - 2
         self._gathered = [u.gathered_bytes for u in units]
         self._copied = [self._share(u.gathered_bytes) if self._on_host else self._cast(u) for u in units]
@@ -59,8 +60,9 @@ class Fsdp2Layout(Layout):
         if self.tied:  # the embedding, the first of the stem's tensors, belongs to the head's unit
             self._gathered[0], self._gathered[-2] = 0, self._gathered[0] + self._gathered[-2]
             self._copied[0] = 0
-        stays = self.tied or self.rooted  # whether or not the model is evaluated
-        self._lingers = self._gathered[self._head] if self._follows and not stays else 0
+        self._stays = self.tied or self.rooted
+        """Whether the head's unit is gathered for the stem, whether or not the model is evaluated."""
+        self._lingers = self._gathered[self._head] if self._follows and not self._stays else 0
         """Bytes of the head's unit that an evaluation has left gathered."""
         shards = [g // self._post_forward if self._post_forward else 0 for g in self._gathered[: self._head]]
         self._post_forward_prefix = (*accumulate([*shards, 0, 0], initial=0),)
@@ -112,8 +114,10 @@ class Fsdp2Layout(Layout):
         while it copies out of the buffer of part `i`.
         """
         extra = self._forward(i)
-        if i and not (self.tied and i >= self._head):
+        if i and not (self._stays and i >= self._head):
             extra = extra._replace(communication=extra.communication + self._buffer(i - 1))
+        elif not i and self.rooted and not self.tied:  # the root was gathered before the embedding's unit
+            extra = extra._replace(communication=extra.communication + self._buffer(self._head))
         return self._after_evaluation(i, extra, left=i)
 
     def forward(self, i: int) -> Extra:
@@ -144,8 +148,8 @@ class Fsdp2Layout(Layout):
         """Returns the bytes around the forward of part `i` in a step that follows no evaluation."""
         gradients = self._gradients.existing(len(self.units)) if self.gradients_exist else 0
         if i >= self._head:
-            # With tied embeddings the head's unit was gathered for the stem, so the last buffer is the last block's.
-            return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self.tied), gradients)
+            # Where the head's unit was gathered for the stem, the last buffer is the last block's.
+            return Extra(self._kept_from_forward(self._head), self._buffer(self._head - self._stays), gradients)
         return Extra(self._kept_from_forward(i) + self._around(i), self._buffer(i), gradients)
 
     def _buffer(self, i: int) -> int:
@@ -158,7 +162,7 @@ class Fsdp2Layout(Layout):
         Tied embeddings or the root keep it gathered from the embedding's forward to the end of backward: the inputs are
         token ids, which have no gradient that could tell FSDP2 that the unit's backward is over.
         """
-        return self._gathered[self._head] if (self.tied or self.rooted) and i < self._head else 0
+        return self._gathered[self._head] if self._stays and i < self._head else 0
 
     def _kept_from_forward(self, i: int) -> int:
         """Returns the bytes of gathered parameters of part `i` and of what forward left of the parts before it.
@@ -214,7 +218,8 @@ class Fsdp2Layout(Layout):
 
         They include the input of the reduce-scatter and what `Gradients.reducing` says.
         """
-        gradients, unit, kept = self._gradients, self.units[i], self._around(i) if i else 0
+        gradients, kept = self._gradients, self._around(i) if i else 0
+        unit = gradients.units[i]
         kept += self._post_forward_prefix[i] if self._reshards else sum(self._gathered[:i])
         # After the stem's backward the gradient that waited has been added to the embedding's.
         finished = gradients.finished(i) - (0 if i else gradients.tied_gradient)
@@ -223,9 +228,30 @@ class Fsdp2Layout(Layout):
             return Extra(kept, self._prefetched(i), finished + own)
         if self.rooted and i == self._head:
             return Extra(kept, self._prefetched(i), gradients.existing(i))
+        if gradients.apart and not i:
+            return self._reduce_apart(*gradients.apart)
         communication = self._prefetched(i) + gradients.scattered[i] + gradients.reduced_from[i + 1]
         before = unit.whole_gradient_bytes if gradients.keeps_whole else 0  # `reducing` counts them
         return Extra(kept, communication, finished - before + gradients.reducing(i))
+
+    def _reduce_apart(self, embedding: Unit, root: Unit) -> Extra:
+        """Returns the larger of two moments: the root's gradients are reduced, then those of the embedding."""
+        communication = self._prefetched(0) + self._gradients.reduced_from[1]
+        first, second = self._gradients.reducing_apart(embedding, root)
+        of_root = Extra(self._gathered[0], communication + root.gathered_gradient_bytes, first)
+        return max(of_root, Extra(0, communication + embedding.gathered_gradient_bytes, second), key=sum)
+
+
+def grouped(units: Sequence[Unit], ends: Ends) -> Sequence[Unit]:
+    """Returns the units in which FSDP2 gathers the parts' parameters.
+
+    Where the head belongs to the root and the embedding does not, the root has what the stem has beside it.
+    """
+    apart = units[0].regrouped
+    if apart is None or ends.tied or not ends.rooted:
+        return units
+    embedding, root = apart
+    return [embedding, *units[1:-2], root, units[-1]]
 
 
 class Fsdp2Backend(ShardedBackend):

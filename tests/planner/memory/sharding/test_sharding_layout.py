@@ -295,6 +295,20 @@ def test_a_root_that_owns_embedding_and_head_reduces_both_at_once() -> None:
     assert reduced.gradients == 4_096 + (2_048 + 4_608) // 2 + 2_048 + 4_608
 
 
+def test_a_root_without_the_embedding_has_what_the_stem_has_beside_it() -> None:
+    embedding = Unit(0, (tensor(1_024),), 4_096, 2_048, 4_096, 4_096)
+    root = Unit(0, (tensor(256), tensor(512)), 3_072, 1_536, 3_072, 3_072)
+    stem = Unit(0, (tensor(256), tensor(1_024)), 5_120, 2_560, 5_120, 5_120, regrouped=(embedding, root))
+    head = Unit(0, (tensor(512),), 2_048, 1_024, 2_048, 2_048)
+    found = Fsdp2Layout([stem, BLOCK, head, LOSS], FULL, 2, Ends(rooted=True))
+    assert [found.forward(i).unsharded for i in range(4)] == [3_072 + 4_096, 3_072 + 40, 3_072, 3_072]
+    assert found.backward(1).gradients == 2_048  # the head's alone wait, until the stem's backward makes the others
+    # the root is reduced first: the embedding is gathered and its gradient whole, beside a block's share of 4
+    assert found.reduce(0) == Extra(4_096, 3_072, 4 + 4_096 + 2_048 + 1_536)
+    tied = Fsdp2Layout([stem, BLOCK, head, LOSS], FULL, 2, Ends(rooted=True, tied=True))
+    assert [tied.forward(i).unsharded for i in range(4)] == [5_120 + 2_048, 5_120 + 2_048 + 40, *[5_120 + 2_048] * 2]
+
+
 # --- states of each rank ---
 
 
