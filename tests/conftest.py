@@ -31,6 +31,7 @@ SLOW = (
     "planner/checking/test_changes.py",
     "planner/cli/test_interrupts.py",
     "planner/cli/test_process.py",
+    "planner/cli/test_process_imports.py",
     "planner/cli/test_verify.py",
     "planner/memory/workloads/test_batching.py",
     "planner/memory/workloads/test_between_steps.py",

@@ -1,17 +1,14 @@
-import math
-import random
+"""Every name of an entry finds the model that the registry's files say, and no other."""
+
 import re
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from hardware.errors import PlannerError, UnknownNameError, normalized
+from hardware.errors import PlannerError, normalized
 from planner.models import (
     Foreign,
     Model,
@@ -36,14 +33,6 @@ M = TypeVar("M", Model, Foreign)
 def under(model: M, repository: str) -> M:
     """The model as an id finds it that has its shape and other weights."""
     return model if repository == model.hf else replace(model, name=repository, hf=repository)
-
-
-def stand_in_shape(size: str) -> tuple[int, int]:
-    architecture = find_model(size).architecture
-    return architecture.num_hidden_layers, architecture.hidden_size
-
-
-# --- the registry ---
 
 
 def test_the_entries_are_those_of_the_files() -> None:
@@ -151,11 +140,6 @@ def test_experts_in_4_bits_that_were_never_linear_layers_are_told_to_be_planned_
     assert ("its experts are stored so as well, which Unsloth alone runs" in note) == fused
 
 
-@pytest.mark.parametrize("name", ["somebody/Qwen3-8B-bnb-4bit", "unsloth/no-such-8b-bnb-4bit", "unsloth/"])
-def test_what_no_mirror_publishes_is_unknown(name: str) -> None:
-    assert message(name).startswith(f"unknown model '{name}'")
-
-
 def test_a_directory_with_the_name_of_a_registry_model_is_not_ignored_silently(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,113 +191,3 @@ def test_a_note_of_a_family_stands_beside_that_of_a_text_part_and_a_text_model_h
     assert recognize("llama-4-scout").notes[0].startswith(said)
     assert len(recognize("llama-4-scout").notes) == 2
     assert recognize("gemma-3-1b").notes == ()
-
-
-# --- names that nothing has ---
-
-
-def message(text: str) -> str:
-    with pytest.raises(UnknownNameError) as caught:
-        find_model(text)
-    return str(caught.value)
-
-
-def test_a_misspelled_name_comes_with_the_nearest_ones() -> None:
-    assert message("lama-7b") == (
-        "unknown model 'lama-7b'\nhint: did you mean llama-7b, codellama-7b?  (planner models lists all)"
-    )
-
-
-def test_a_name_far_from_all_others_comes_with_the_other_ways_to_give_a_model() -> None:
-    assert message("zzzz") == (
-        "unknown model 'zzzz'\n"
-        "hint: planner models lists all; a path to a config.json, hf:org/name or a size such as 7B will do"
-    )
-
-
-@pytest.mark.parametrize("name", ["any", "all", "ALL"])
-def test_a_word_for_every_model_comes_with_the_command_that_plans_them(name: str) -> None:
-    assert message(name).startswith(
-        f"'{name}' is no model, and this plans one at a time\nhint: planner sweep all --gpu "
-    )
-
-
-def test_an_unknown_hub_id_comes_with_the_way_to_read_it() -> None:
-    assert message("xyz/qqq") == (
-        "unknown model 'xyz/qqq'\n"
-        "hint: planner models lists all; hf:xyz/qqq reads it from the Hugging Face Hub; "
-        "a path to a config.json or a size such as 7B will do"
-    )
-    assert "did you mean meta-llama/Llama-3.1-8B" in message("meta-llama/Llama-9-8B")
-
-
-def test_an_empty_name_and_a_huge_one_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("config.json").write_text("{}")
-    assert message("").startswith("unknown model ''")
-    monkeypatch.setattr("difflib.SequenceMatcher.ratio", lambda _: pytest.fail("a huge name is compared with others"))
-    assert message("llama" * 20_000).startswith("unknown model 'llamallama")
-
-
-@given(st.one_of(st.text(), st.from_regex(r"[0-9.]{1,12} ?[kmbtKMBT]", fullmatch=True), st.sampled_from(NAMES)))
-@settings(deadline=None)
-def test_any_text_gives_a_model_or_an_error(text: str) -> None:
-    if text.strip()[:3].lower() == "hf:":
-        return  # the Hub is out of reach of a test
-    with suppress(PlannerError):
-        assert isinstance(find_model(text), Model)
-
-
-# --- sizes ---
-
-
-def test_one_billion_gives_a_llama_of_one_billion() -> None:
-    model = find_model("1B")
-    assert (model.name, model.approximate, model.hf) == ("1B", True, None)
-    assert model.num_parameters == 1_006_475_328
-    assert model.notes == (
-        "a Llama-shaped stand-in of 1,006,475,328 parameters: 25 layers, hidden size 1728, 27 heads of 64, "
-        "feed-forward 4608, vocabulary 32000",
-    )
-
-
-@pytest.mark.parametrize(
-    ("size", "shape"),
-    [
-        ("125M", (11, 768)),  # GPT-3 small and OPT: 12 x 768
-        ("350M", (19, 1088)),  # 24 x 1024
-        ("1.3b", (28, 1856)),  # 24 x 2048
-        ("7B", (33, 4096)),  # Llama: 32 x 4096, which is 6.74 B
-        ("13B", (40, 5120)),  # Llama: the same
-        ("65B", (69, 8832)),  # Llama: 80 x 8192
-        ("175B", (96, 12288)),  # GPT-3: the same
-        ("405b", (127, 16256)),  # Llama 3.1: 126 x 16384
-    ],
-)
-def test_a_stand_in_is_shaped_like_known_models_of_its_size(size: str, shape: tuple[int, int]) -> None:
-    assert stand_in_shape(size) == shape
-
-
-def test_a_stand_in_has_the_size_asked_for_within_3_percent_and_a_plausible_shape() -> None:
-    sizes = random.Random(0)
-    for number in [10**7, 2 * 10**12, *(int(10 ** sizes.uniform(7, math.log10(2e12))) for _ in range(300))]:
-        model = find_model(f"{number / 10**6}M")
-        layers, hidden = model.architecture.num_hidden_layers, model.architecture.hidden_size
-        assert abs(model.num_parameters / number - 1) <= 0.03
-        assert f"{model.num_parameters:,} parameters" in model.notes[0]
-        assert (40 < hidden / layers < 160) or number < 10**8  # below, the embeddings leave little room
-
-
-@pytest.mark.parametrize("spelling", ["1.5B", "1.5b", "1500M", "1.5 b", "0.0015T"])
-def test_a_size_may_be_written_in_every_usual_way(spelling: str) -> None:
-    model = find_model(spelling)
-    assert stand_in_shape(spelling) == stand_in_shape("1.5B")
-    assert find_model(model.name) == model
-
-
-@pytest.mark.parametrize("size", ["0B", "9M", "2.1T", "99999999999999999999T", "9" * 400 + "B"])
-def test_a_size_out_of_range_is_refused(size: str) -> None:
-    with pytest.raises(PlannerError) as caught:
-        find_model(size)
-    assert "parameters" in caught.value.message
-    assert caught.value.hint == "sizes from 10M to 2T are known"

@@ -1,7 +1,6 @@
 """Models that the registry does not know: planned by replays at two micro-batches, and right at any other."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from planner.cli import main
 from planner.models.foreign import Foreign
 from planner.models.registry import recognize
 from planner.problem.resolve import resolve_one
-from planner.profiles import ahead, replayed, store
+from planner.profiles import ahead, replayed
 from planner.profiles.asked import Asked
-from planner.profiles.records import Refusal
 from planner.replay import step
 from planner.replay.extension import affine, blocks, resized
 from planner.replay.extension.later import UnlikeError
@@ -55,12 +53,6 @@ OF_WINDOWS = [*["sliding_attention"] * 9, *["full_attention"] * 3]
 
 FSDP2 = {"gpus": 2, "sharding": "full_shard"}
 FSDP1 = {**FSDP2, "sharding_backend": "fsdp1"}
-
-
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLANNER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.syspath_prepend(Path(__file__).parent)
 
 
 def config_file(name: str, folder: Path) -> str:
@@ -229,46 +221,6 @@ def test_a_name_that_no_family_describes_has_the_parameters_that_the_registry_sa
     assert facts_of(found.source, PLAIN).num_parameters == found.num_parameters
 
 
-def test_fit_searches_a_model_of_ones_own_and_keeps_its_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"gpu": "T4", "sequence_length": 64, "finetuning": ["full", "lora"]}
-    first = planner.fit("own_models:two_kinds", **options)
-    assert first.plans[0].memory.fits
-    assert first.request.num_parameters == 265_332
-    monkeypatch.setattr(replayed, "replayed", lambda *_: pytest.fail("replayed again"))
-    again = planner.fit("own_models:two_kinds", **options)
-    assert again.plans == first.plans
-    with pytest.raises(pytest.fail.Exception):
-        planner.fit("own_models:two_kinds", **{**options, "sequence_length": 32})
-
-
-def test_a_profile_that_cannot_be_read_is_made_again(tmp_path: Path) -> None:
-    first = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
-    kept = sorted((tmp_path / "cache").iterdir())
-    content = [file.read_bytes() for file in kept]
-    kept[0].write_bytes(content[0][:-20])
-    kept[1].write_bytes(content[1].replace(b'"version":6', b'"version": 6'))
-    again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
-    note = f"2 kept profiles in {tmp_path / 'cache'} were damaged, and were measured again."
-    assert again == first.model_copy(update={"notes": (*first.notes[:1], note, *first.notes[1:])})
-    assert [file.read_bytes() for file in kept] == content
-
-
-@pytest.mark.parametrize("place", ["pipe", "directory", "link to a device"])
-def test_what_stands_in_the_place_of_a_profile_does_not_block(place: str, tmp_path: Path) -> None:
-    first = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
-    for file in (tmp_path / "cache").iterdir():
-        file.unlink()
-        if place == "pipe":
-            os.mkfifo(file)
-        elif place == "directory":
-            file.mkdir()
-        else:
-            file.symlink_to("/dev/zero")
-    again = planner.estimate("own_models:two_kinds", gpu="T4", precision="fp32", sequence_length=64)
-    assert again.memory == first.memory
-    assert "were damaged, and were measured again" in again.notes[1]
-
-
 @pytest.mark.parametrize(
     ("model", "message", "hint"),
     [
@@ -293,17 +245,6 @@ def test_images_have_one_length(tmp_path: Path) -> None:
         planner.fit(config_file("vit-msn", tmp_path), gpu="T4", sequence_length=64)
     with pytest.raises(planner.ContradictionError, match=r"a sample of vit-base-patch16-224 has 197 tokens"):
         planner.fit("vit-base-patch16-224", gpu="T4", sequence_length=64)
-
-
-def test_a_record_of_another_replay_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Refusal(reason="it has no blocks")
-    store.keep(kept, "a model")
-    assert store.read(Refusal, "a model", damaged=pytest.fail) == kept
-    (tmp_path / "step.py").write_text("# another replay\n")
-    monkeypatch.setattr(store, "REPLAY", tmp_path)
-    store.digest_of_replay.cache_clear()
-    assert store.read(Refusal, "a model", damaged=pytest.fail) is None
-    store.digest_of_replay.cache_clear()
 
 
 def test_ways_out_are_what_kept_replays_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
