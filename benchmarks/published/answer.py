@@ -99,7 +99,10 @@ def _of_ranks(run: Run, request: Mapping[str, Any], implementations: Implementat
     return first._replace(device_bytes=mean if run.of_all else max(first.device_bytes, other))
 
 
-_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory")
+_WORKLOAD = (
+    *("gpus", "nodes", "host_memory", "task", "sequence_length", "target_length"),
+    *("outputs", "evaluation_batch_size"),
+)
 """Arguments that are no options of techniques."""
 
 

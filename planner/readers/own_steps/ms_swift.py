@@ -1,15 +1,14 @@
 """Reads ms-swift's YAML and JSON.
 
-Source of defaults: ms-swift 3602360, swift/arguments, swift/trainers/arguments.py; its built-in DeepSpeed files are
-swift/config/*.json.
+Source of defaults: ms-swift 3602360, swift/arguments, swift/trainers/arguments.py.
 """
 
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.source import Table, words
-from planner.readers.frameworks import deepspeed
 from planner.readers.own_steps import ms_swift_2
+from planner.readers.own_steps.ms_swift_engines import read_engine
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.spelling.spelling import Spelling
@@ -36,10 +35,17 @@ from strategies import (
     Kernels,
     Loss,
     Quantization,
-    Sharding,
     UnquantizedDtype,
 )
 
+_EVALUATED = (
+    "per_device_eval_batch_size",
+    "split_dataset_ratio",
+    "val_dataset",
+    "cached_val_dataset",
+    "eval_strategy",
+    "streaming",
+)
 _RECOMPUTED = (Checkpointing.FULL, Checkpointing.FULL_REENTRANT)
 _VERSION = "ms-swift 3602360"
 _SOURCE = f"{_VERSION}, swift/arguments"
@@ -48,15 +54,6 @@ _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2
 
 _BINARY = {"default", "last_round", "all", "ignore_empty_think"}
 """Weights of losses that are 0 or 1, and become labels: loss_scale/."""
-
-_BUILT_IN = {
-    "zero1": (1, "none", "none"),
-    "zero2": (2, "none", "none"),
-    "zero2_offload": (2, "cpu", "none"),
-    "zero3": (3, "none", "none"),
-    "zero3_offload": (3, "cpu", "cpu"),
-}
-"""Stage, and devices of optimizer and parameters, of the JSONs that ms-swift has under a name: swift/config/."""
 
 TABLE = Table(
     decides={
@@ -75,6 +72,7 @@ TABLE = Table(
         "lora_dropout": "lora_dropout",
         "target_modules": "lora_targets",
         "per_device_train_batch_size": "micro_batch_size",
+        **dict.fromkeys((*_EVALUATED, *ms_swift_2.EVALUATED), "evaluation_batch_size"),
         "gradient_accumulation_steps": "gradient_accumulation_steps",
         "max_length": "sequence_length",
         "packing": "batching",
@@ -118,11 +116,11 @@ TABLE = Table(
         "num_labels": "another task than the next token",
     },
     left_out={**TRAINER_LEFT_OUT, "router_aux_loss_coef": "the router's auxiliary loss"},
-    idle=TRAINER_IDLE
+    idle=TRAINER_IDLE - {"evaluation_strategy"}
     | ms_swift_2.IDLE
-    | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
+    | words("""dataset system model_author model_name
             dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf template lazy_tokenize
-            streaming truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
+            truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
             add_non_thinking_prefix cached_dataset"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
 )
@@ -138,7 +136,7 @@ def read(keys: Keys, run: Run) -> None:
     if task != "sft":
         reading.refuse(f"{task}: not the next-token loss of one sequence a sample", keys.place("rlhf_type"))
     _read_finetuning(keys, old)
-    _read_engine(keys, run)
+    read_engine(keys, run)
     dtype, place = keys.word("torch_dtype", "dtype"), keys.place("torch_dtype", "dtype")
     dtype = None if dtype == "AUTO" else ms_swift_2.DTYPES.get(dtype or "", dtype)
     half = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp16", None: "bf16"}.get(dtype)
@@ -179,8 +177,27 @@ def read(keys: Keys, run: Run) -> None:
         reading.refuse(f"the attention {name}", keys.place("attn_impl"))
     read_liger(keys, _SOURCE)
     _read_losses(keys)
+    _read_evaluation(keys, old)
     # trainers/mixin.py, `prepare_logits_to_keep`: tokens before the first label, or all without one in a row alone
     reading.leave_out("logits of prompts, which ms-swift does not make: all tokens are planned to have labels")
+
+
+def _read_evaluation(keys: Keys, old: bool) -> None:
+    """Says how many samples are evaluated at once, where some are: sft_args.py, `_init_eval_strategy`.
+
+    In training liger-kernel's fused loss makes no logits; in evaluation it makes them.
+    """
+    if keys.word("eval_strategy", "evaluation_strategy") == "no":
+        return
+    if old:
+        if keys.share("dataset_test_ratio") != 0 or keys.entry("val_dataset"):
+            rows = ("per_device_eval_batch_size", "eval_batch_size")
+            micro = keys.reading.value("micro_batch_size", 1)
+            keys.say_whole("evaluation_batch_size", *rows, otherwise=micro, why=f"{ms_swift_2.VERSION}, argument.py")
+        return
+    splits = bool(keys.share("split_dataset_ratio")) and not keys.flag("streaming")  # data_args.py
+    if splits or keys.entry("val_dataset", "cached_val_dataset"):
+        keys.say_whole("evaluation_batch_size", "per_device_eval_batch_size", otherwise=1, why=_SOURCE)
 
 
 def _read_losses(keys: Keys) -> None:
@@ -222,21 +239,6 @@ def _read_finetuning(keys: Keys, old: bool) -> None:
         reading.say("lora_targets", ms_swift_2.QKV, keys.place(*targets), f"{ms_swift_2.VERSION}, utils/model.py")
     elif not read_targets(keys, *targets, everything=("all-linear", "ALL")):
         reading.say("lora_targets", "all-linear", why=_SOURCE)
-
-
-def _read_engine(keys: Keys, run: Run) -> None:
-    reading, name, place = keys.reading, keys.word("deepspeed"), keys.place("deepspeed")
-    name = ms_swift_2.ENGINES.get(name or "", name)
-    if name is not None:
-        if name not in _BUILT_IN:
-            run.refer(name, place)
-        elif not run.refers(f"{name}.json", place):
-            stage, states, parameters = _BUILT_IN[name]
-            deepspeed.read_stage(reading, stage, place)
-            devices = {"offload_optimizer": states, "offload_param": parameters}
-            deepspeed.read_offload(reading, devices, dict.fromkeys(devices, place))
-    elif reading.value("sharding") is None:
-        reading.say("sharding", Sharding.NO_SHARD, why="no deepspeed")
 
 
 _SPELLING = Spelling(

@@ -19,9 +19,11 @@ RENAMED = {
     "use_flash_attn": "attention",
 }
 """Keys that ms-swift 3 refuses, and what they decide."""
+EVALUATED = ("eval_batch_size", "dataset_test_ratio", "evaluation_strategy")
+"""Keys that say what is evaluated, and when."""
 IDLE = words(
     """
-    eval_batch_size template_type dataset_sample train_dataset_sample val_dataset_sample dataset_test_ratio
+    template_type dataset_sample train_dataset_sample val_dataset_sample
     check_dataset_strategy custom_train_dataset_path custom_val_dataset_path ddp_backend preprocess_num_proc
     custom_register_path custom_dataset_info push_hub_strategy model_revision model_cache_dir use_loss_scale
     self_cognition_sample disable_tqdm bnb_4bit_comp_dtype
