@@ -76,7 +76,10 @@ def ask(run: Run) -> Answer:
     return Answer(run, said, built_in, _said(run, request, implementations, run.gpu, terms=True))
 
 
-_WORKLOAD = ("gpus", "nodes", "sequence_length", "target_length", "host_memory", "loading", "headroom")
+_WORKLOAD = (
+    *("gpus", "nodes", "host_memory", "task", "sequence_length", "target_length"),
+    *("outputs", "evaluation_batch_size", "loading", "headroom"),
+)
 """Arguments that are no options of techniques."""
 
 

@@ -141,11 +141,11 @@ class Run:
         return (Path(place.file).parent if place is not None and place.line else Path()) / name
 
     def refers(self, name: str, place: Place | None) -> bool:
-        """Reads the DeepSpeed JSON that a key names if it is among the files or here; returns whether it is."""
-        found = Role.ENGINE in self._found or self._resolved(name, place) is not None
-        if found:
+        """Reads the DeepSpeed JSON that a key names if it is among the given files; returns whether it is."""
+        given = Role.ENGINE in self._found
+        if given:
             self.refer(name, place)
-        return found
+        return given
 
     def refer(self, name: str, place: Place | None) -> None:
         """Reads the DeepSpeed JSON that a key names, unless it is among the files already.

@@ -1,14 +1,13 @@
 """Reads ms-swift's YAML and JSON.
 
-Source of defaults: ms-swift 3602360, swift/arguments, swift/trainers/arguments.py; its built-in DeepSpeed files are
-swift/config/*.json.
+Source of defaults: ms-swift 3602360, swift/arguments, swift/trainers/arguments.py.
 """
 
 from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
-from planner.readers.frameworks import deepspeed
 from planner.readers.own_steps import ms_swift_2
+from planner.readers.own_steps.ms_swift_engines import read_engine
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.spelling.spelling import Spelling
@@ -32,7 +31,6 @@ from strategies import (
     Kernels,
     Loss,
     Quantization,
-    Sharding,
     UnquantizedDtype,
 )
 
@@ -44,22 +42,13 @@ _ATTENTIONS = {**ATTENTIONS, "flash_attn": Attention.FLASH_2, "flash_attention_2
 _BINARY = {"default", "last_round", "all", "ignore_empty_think"}
 """Weights of losses that are 0 or 1, and become labels: loss_scale/."""
 
-_BUILT_IN = {
-    "zero1": (1, "none", "none"),
-    "zero2": (2, "none", "none"),
-    "zero2_offload": (2, "cpu", "none"),
-    "zero3": (3, "none", "none"),
-    "zero3_offload": (3, "cpu", "cpu"),
-}
-"""Stage, and devices of optimizer and parameters, of the JSONs that ms-swift has under a name: swift/config/."""
-
 
 def read(keys: Keys, run: Run) -> None:
     """Says what a run of ms-swift does."""
     old = ms_swift_2.is_old(keys)
     _read_task(keys, old)
     _read_finetuning(keys, old)
-    _read_engine(keys, run)
+    read_engine(keys, run)
     _read_dtypes(keys)
     _read_batches(keys, run, old)
     read_optimizer(keys, "optim", program="Trainer")
@@ -67,6 +56,7 @@ def read(keys: Keys, run: Run) -> None:
     _read_attention(keys)
     read_liger(keys, _SOURCE)
     _read_losses(keys)
+    _read_evaluation(keys, old)
     # trainers/mixin.py, `prepare_logits_to_keep`: tokens before the first label, or all without one in a row alone
     keys.reading.leave_out("logits of prompts, which ms-swift does not make: all tokens are planned to have labels")
 
@@ -131,6 +121,24 @@ def _read_attention(keys: Keys) -> None:
         reading.refuse(f"the attention {name}", keys.place("attn_impl"))
 
 
+def _read_evaluation(keys: Keys, old: bool) -> None:
+    """Says how many samples are evaluated at once, where some are: sft_args.py, `_init_eval_strategy`.
+
+    In training liger-kernel's fused loss makes no logits; in evaluation it makes them.
+    """
+    if keys.word("eval_strategy", "evaluation_strategy") == "no":
+        return
+    if old:
+        if keys.share("dataset_test_ratio") != 0 or keys.entry("val_dataset"):
+            rows = ("per_device_eval_batch_size", "eval_batch_size")
+            micro = keys.reading.value("micro_batch_size", 1)
+            keys.say_whole("evaluation_batch_size", *rows, otherwise=micro, why=f"{ms_swift_2.VERSION}, argument.py")
+        return
+    splits = bool(keys.share("split_dataset_ratio")) and not keys.flag("streaming")  # data_args.py
+    if splits or keys.entry("val_dataset", "cached_val_dataset"):
+        keys.say_whole("evaluation_batch_size", "per_device_eval_batch_size", otherwise=1, why=_SOURCE)
+
+
 def _read_losses(keys: Keys) -> None:
     """Refuses losses of each token: trainers/seq2seq_trainer.py, `compute_loss`, then has the logits beside them."""
     scale, place = keys.word("loss_scale") or "default", keys.place("loss_scale")
@@ -170,21 +178,6 @@ def _read_finetuning(keys: Keys, old: bool) -> None:
         reading.say("lora_targets", ms_swift_2.QKV, keys.place(*targets), f"{ms_swift_2.VERSION}, utils/model.py")
     elif not read_targets(keys, *targets, everything=("all-linear", "ALL")):
         reading.say("lora_targets", "all-linear", why=_SOURCE)
-
-
-def _read_engine(keys: Keys, run: Run) -> None:
-    reading, name, place = keys.reading, keys.word("deepspeed"), keys.place("deepspeed")
-    name = ms_swift_2.ENGINES.get(name or "", name)
-    if name is not None:
-        if name not in _BUILT_IN:
-            run.refer(name, place)
-        elif not run.refers(f"{name}.json", place):
-            stage, states, parameters = _BUILT_IN[name]
-            deepspeed.read_stage(reading, stage, place)
-            devices = {"offload_optimizer": states, "offload_param": parameters}
-            deepspeed.read_offload(reading, devices, dict.fromkeys(devices, place))
-    elif reading.value("sharding") is None:
-        reading.say("sharding", Sharding.NO_SHARD, why="no deepspeed")
 
 
 _SPELLING = Spelling(

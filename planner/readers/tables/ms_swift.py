@@ -8,6 +8,18 @@ from __future__ import annotations
 from planner.readers.documents.table import Table, words
 from planner.readers.trainer.shared import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, TRAINER_LEFT_OUT, TRAINER_NO_WORD
 
+EVALUATED = (
+    *(
+        "per_device_eval_batch_size",
+        "split_dataset_ratio",
+        "val_dataset",
+        "cached_val_dataset",
+        "eval_strategy",
+        "streaming",
+    ),
+    *("eval_batch_size", "dataset_test_ratio", "evaluation_strategy"),
+)
+"""Keys that say what is evaluated, and when; the last ones are of ms-swift 2."""
 TUNERS = ("tuner_type", "train_type", "sft_type")
 RENAMED = {
     "model_id_or_path": "model",
@@ -21,7 +33,7 @@ RENAMED = {
 """Keys of ms-swift 2 that ms-swift 3 refuses, and what they decide."""
 _IDLE_BEFORE = words(
     """
-    eval_batch_size template_type dataset_sample train_dataset_sample val_dataset_sample dataset_test_ratio
+    template_type dataset_sample train_dataset_sample val_dataset_sample
     check_dataset_strategy custom_train_dataset_path custom_val_dataset_path ddp_backend preprocess_num_proc
     custom_register_path custom_dataset_info push_hub_strategy model_revision model_cache_dir use_loss_scale
     self_cognition_sample disable_tqdm bnb_4bit_comp_dtype
@@ -46,6 +58,7 @@ TABLE = Table(
         "lora_dropout": "lora_dropout",
         "target_modules": "lora_targets",
         "per_device_train_batch_size": "micro_batch_size",
+        **dict.fromkeys(EVALUATED, "evaluation_batch_size"),
         "gradient_accumulation_steps": "gradient_accumulation_steps",
         "max_length": "sequence_length",
         "packing": "batching",
@@ -89,11 +102,11 @@ TABLE = Table(
         "num_labels": "another task than the next token",
     },
     left_out={**TRAINER_LEFT_OUT, "router_aux_loss_coef": "the router's auxiliary loss"},
-    idle=TRAINER_IDLE
+    idle=TRAINER_IDLE - {"evaluation_strategy"}
     | _IDLE_BEFORE
-    | words("""dataset split_dataset_ratio system model_author model_name per_device_eval_batch_size val_dataset
+    | words("""dataset system model_author model_name
             dataset_num_proc dataset_shuffle freeze_vit freeze_aligner use_hf template lazy_tokenize
-            streaming truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
+            truncation_strategy bnb_4bit_compute_dtype load_from_cache_file merge_lora enable_thinking
             add_non_thinking_prefix cached_dataset"""),
     idle_prefixes=(*TRAINER_IDLE_PREFIXES, "dataset_", "eval_", "swanlab_"),
 )

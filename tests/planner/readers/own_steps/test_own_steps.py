@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hardware import GIB
 from planner import CheckResult, check
 
 TORCHTUNE = """\
@@ -228,3 +229,52 @@ def test_names_of_ms_swift_2_are_read(tmp_path: Path) -> None:
     assert (said["quantization"], said["lora_targets"]) == ("nf4-double", ["q_proj", "k_proj", "v_proj"])
     assert said["lora_dropout"] == 0.1
     assert [remark.what for remark in second.refused] == ["adapters of swift"]
+
+
+def test_a_name_of_ms_swift_s_own_json_is_no_file_here(tmp_path: Path) -> None:
+    """A name stands for swift/config/*.json, whatever lies beside the script, unless a file is given."""
+    (tmp_path / "zero3.json").write_text('{"zero_optimization": {"stage": 3, "offload_param": {"device": "cpu"}}}')
+    recipe = tmp_path / "swift.yaml"
+    recipe.write_text(SWIFT + "deepspeed: zero3\n")
+    assert check(recipe, gpus=2).reading["offload"].value == "none"
+    assert check([recipe, tmp_path / "zero3.json"], gpus=2).reading["offload"].value == "cpu"
+
+
+@pytest.mark.parametrize(("name", "overlaps"), [("zero2", "no"), ("default-zero2", "yes")])
+def test_buckets_of_ms_swift_s_own_json_are_read(name: str, overlaps: str, tmp_path: Path) -> None:
+    reading = read(tmp_path, SWIFT + f"deepspeed: {name}\n", 2).reading
+    assert (reading["reduce_bucket"].value, reading["overlap_comm"].value) == (200_000_000, overlaps)
+
+
+@pytest.mark.parametrize(
+    ("lines", "size"),
+    [
+        ("", None),
+        ("split_dataset_ratio: 0.01\n", 1),
+        ("val_dataset: val.jsonl\nper_device_eval_batch_size: 4\n", 4),
+        ("split_dataset_ratio: 0.01\nstreaming: true\n", None),
+        ("split_dataset_ratio: 0.01\neval_strategy: 'no'\n", None),
+        ("sft_type: lora\nbatch_size: 2\n", 2),
+        ("sft_type: lora\ndataset_test_ratio: 0\n", None),
+    ],
+)
+def test_ms_swift_evaluates_where_it_has_samples_for_it(lines: str, size: int | None, tmp_path: Path) -> None:
+    reading = read(tmp_path, SWIFT + lines, 1).reading
+    found = reading.get("evaluation_batch_size")
+    assert (found.value if found else None) == size
+
+
+def test_liger_s_fused_loss_makes_logits_when_ms_swift_evaluates(tmp_path: Path) -> None:
+    """Reserved bytes that ms-swift notes of examples/train/liger/sft.sh: 42 GiB, of which 36 are of training alone."""
+    text = (
+        "model: Qwen/Qwen2.5-7B\ntuner_type: full\ntorch_dtype: bfloat16\nmax_length: 8192\ndeepspeed: zero3\n"
+        "gradient_accumulation_steps: 2\npacking: true\nattn_impl: flash_attn\nuse_liger_kernel: true\n"
+    )
+    (tmp_path / "sft.yaml").write_text(text)
+    alone = check(tmp_path / "sft.yaml", gpus=4, gpu="A100-80GB-SXM", changes=False)
+    (tmp_path / "sft.yaml").write_text(text + "split_dataset_ratio: 0.01\n")
+    evaluated = check(tmp_path / "sft.yaml", gpus=4, gpu="A100-80GB-SXM", changes=False)
+    assert alone.plan is not None
+    assert evaluated.plan is not None
+    assert alone.plan.memory.reserved_bytes < 38 * GIB
+    assert evaluated.plan.memory.reserved_bytes == pytest.approx(42 * GIB, rel=0.02)
