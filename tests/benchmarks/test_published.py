@@ -200,6 +200,9 @@ def test_what_nvidia_smi_saw_under_fsdp1_is_as_near_as_the_page_says(lines: list
     for name, cells in found.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| {name}"))
         assert row.endswith("| {} | {} | {} |".format(*cells))
+    largest = [line_of(line.run._replace(of_all=False)) for line in measured(sharded)]
+    assert near(largest, lambda answer: answer.planner) == 61
+    assert "mean in 61 of the 81 runs" in page
     assert near(measured(later), lambda answer: answer.built_in) == 16
     assert "with the catalog's own 16 of the 27 are within 8%" in page
 
