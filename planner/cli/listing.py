@@ -83,13 +83,7 @@ class Listing(ABC):
         @click.pass_context
         def listing(ctx: click.Context, catalog: Path | None, as_json: bool) -> None:
             if ctx.invoked_subcommand is None:
-                from hardware import load_catalog
-
-                found = self.entries(load_catalog(catalog))
-                if as_json:
-                    print_document(self.document(found))
-                else:
-                    print_report(self.table(found))
+                self._print_all(catalog, as_json=as_json)
 
         own = f"planner {self.name} show {self.mine} --catalog my.yaml --json"
 
@@ -99,19 +93,34 @@ class Listing(ABC):
         @json_option
         @click.pass_context
         def show(ctx: click.Context, parts: tuple[str, ...], catalog: Path | None, as_json: bool) -> None:
-            from hardware import load_catalog
-
             name = " ".join(parts)  # `planner gpus a100 80gb`
             above = ctx.parent.params if ctx.parent else {}
-            loaded = load_catalog(catalog or above.get("catalog"))
-            every = self.entries(loaded)
-            found = meant(name, every, self.words, lambda word: self.entry(loaded, word), bare=is_bare(ctx))
-            if as_json or above.get("as_json"):
-                print_document(self.document(found.entries))
-            elif len(found.entries) == 1:
-                print_report(self.card(loaded, found.entries[0]))
-            else:
-                print_report(self.table(found.entries))
-                print_note(found.note(name, f"planner {self.name}"))
+            as_json = as_json or bool(above.get("as_json"))
+            self._print_named(name, catalog or above.get("catalog"), as_json=as_json, bare=is_bare(ctx))
 
         return listing
+
+    def _print_all(self, catalog: Path | None, *, as_json: bool) -> None:
+        """Prints all entries."""
+        from hardware import load_catalog
+
+        found = self.entries(load_catalog(catalog))
+        if as_json:
+            print_document(self.document(found))
+        else:
+            print_report(self.table(found))
+
+    def _print_named(self, name: str, catalog: Path | None, *, as_json: bool, bare: bool) -> None:
+        """Prints the entry of a name, or those that a word stands for; `bare` says that no `show` stands before it."""
+        from hardware import load_catalog
+
+        loaded = load_catalog(catalog)
+        every = self.entries(loaded)
+        found = meant(name, every, self.words, lambda word: self.entry(loaded, word), bare=bare)
+        if as_json:
+            print_document(self.document(found.entries))
+        elif len(found.entries) == 1:
+            print_report(self.card(loaded, found.entries[0]))
+        else:
+            print_report(self.table(found.entries))
+            print_note(found.note(name, f"planner {self.name}"))

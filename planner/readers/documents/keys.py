@@ -125,6 +125,13 @@ class Keys:
         """Says a number from 0 to below 1, or a default where no key says it."""
         self._say(word, names, self.share(*names), otherwise, why)
 
+    def say_length(self, *names: str) -> bool:
+        """Says how many tokens a sequence has, and returns whether one of the keys says so."""
+        found = self.entry(*names) is not None
+        if found:
+            self.reading.say("sequence_length", self.whole(*names), self.place(*names))
+        return found
+
     def _say(self, word: str, names: tuple[str, ...], value: float | None, otherwise: float, why: str) -> float:
         said = otherwise if value is None else value
         self.reading.say(word, said, self.place(*names), why if value is None else "")

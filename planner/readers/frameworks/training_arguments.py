@@ -112,8 +112,7 @@ def read_of(keys: Keys, run: Run, checkpoint: str) -> None:
     read_engine(keys, run, earlier=earlier is not None)
     _read_precision(keys, checkpoint, earlier=earlier is not None)
     read_batches(keys, "per_device_train_batch_size", 8, _SOURCE)
-    if keys.entry(*_LENGTHS):
-        reading.say("sequence_length", keys.whole(*_LENGTHS), keys.place(*_LENGTHS))
+    keys.say_length(*_LENGTHS)
     full, place = keys.entry("block_size") is not None, keys.place("block_size")
     why = "run_clm.py: texts are joined and cut" if full else "padded to the longest, unless the script packs"
     reading.say("batching", Batching.FULL if full else Batching.PADDED, place, why)

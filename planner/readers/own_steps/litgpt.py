@@ -99,8 +99,7 @@ def read(keys: Keys, run: Run) -> None:
         steps = max(1, wanted // (gpus * nodes) // max(1, micro))
         place = keys.place("train.global_batch_size")
         reading.say("gradient_accumulation_steps", steps, place, "global batch over GPUs and micro-batch")
-    if keys.entry("train.max_seq_length"):
-        reading.say("sequence_length", keys.whole("train.max_seq_length"), keys.place("train.max_seq_length"))
+    keys.say_length("train.max_seq_length")
     pretrains = keys.entry("model_name") is not None
     batching = Batching.FULL if pretrains else Batching.PADDED
     reading.say("batching", batching, why=f"{_SOURCE}: {'rows of one length' if pretrains else 'to the longest'}")

@@ -104,8 +104,7 @@ def read(keys: Keys, run: Run) -> None:
         reading.refuse(f"the precision {name or 'of nothing'}", place)
     gpus = _gpus(keys, run)
     _read_batch(keys, gpus)
-    if keys.entry("max_seq_len"):
-        reading.say("sequence_length", keys.whole("max_seq_len"), keys.place("max_seq_len"))
+    keys.say_length("max_seq_len")
     if keys.entry(f"{_DATA}.packing_ratio"):
         reading.say("batching", Batching.PACKED, keys.place(f"{_DATA}.packing_ratio"))
     elif keys.flag(f"{_DATA}.allow_pad_trimming"):

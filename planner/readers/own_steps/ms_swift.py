@@ -88,9 +88,7 @@ def _read_batches(keys: Keys, run: Run, old: bool) -> None:
     if keys.entry(passes) or run.ranks:
         steps = -(-16 // max(1, micro) // (run.ranks or 1))
         keys.say_whole(passes, passes, otherwise=steps, why=f"{_SOURCE}: 16 in all")
-    if keys.entry("max_length"):
-        reading.say("sequence_length", keys.whole("max_length"), keys.place("max_length"))
-    elif old:
+    if not keys.say_length("max_length") and old:
         reading.say("sequence_length", 2048, why=f"{ms_swift_2.VERSION}, argument.py")
     packs = keys.flag("packing") or keys.flag("padding_free")
     reading.say("batching", Batching.PACKED if packs else Batching.PADDED, keys.place("packing", "padding_free"))

@@ -171,8 +171,8 @@ def _read_batch(keys: Keys, run: Run) -> None:
     reading.say("batching", Batching.PACKED if length else Batching.PADDED, place)
     if length:
         reading.say("sequence_length", length, place)
-    elif keys.entry("dataset.seq_length"):
-        reading.say("sequence_length", keys.whole("dataset.seq_length"), keys.place("dataset.seq_length"))
+    else:
+        keys.say_length("dataset.seq_length")
 
 
 def _read_engine(keys: Keys, run: Run) -> None:

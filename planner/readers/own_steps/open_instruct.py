@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.table import Table, words
+from planner.readers.own_steps.shared import read_packing
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from planner.readers.trainer.precision import read_adapter_dtypes, read_precision
@@ -14,7 +15,6 @@ from planner.readers.trainer.shared import TRAINER_IDLE, TRAINER_IDLE_PREFIXES, 
 from strategies import (
     AdapterDtype,
     Attention,
-    Batching,
     Checkpointing,
     Finetuning,
     Optimizer,
@@ -73,10 +73,8 @@ def read(keys: Keys, run: Run) -> None:
     read_adapter_dtypes(reading, AdapterDtype.FP32, unquantized, "PEFT's k-bit preparation has the last word")
     keys.say_whole("micro_batch_size", "per_device_train_batch_size", otherwise=8, why=_SOURCE)
     keys.say_whole("gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=1, why=_SOURCE)
-    if keys.entry("max_seq_length"):
-        reading.say("sequence_length", keys.whole("max_seq_length"), keys.place("max_seq_length"))
-    packs, place = keys.flag("packing"), keys.place("packing")
-    reading.say("batching", Batching.PACKED if packs else Batching.PADDED, place, "" if place else _SOURCE)
+    keys.say_length("max_seq_length")
+    read_packing(keys, "packing", _SOURCE)
     _read_optimizer(keys)
     recomputes, place = keys.flag("gradient_checkpointing"), keys.place("gradient_checkpointing")
     if recomputes or reading.value("checkpointing") is None:  # else a launcher's file switches it on

@@ -9,13 +9,12 @@ from __future__ import annotations
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.table import Table, words
 from planner.readers.own_steps.models import TORCHTUNE
-from planner.readers.own_steps.shared import refuse_step
+from planner.readers.own_steps.shared import read_packing, refuse_step
 from planner.readers.reader import Reader, Role
 from planner.readers.run import Run
 from strategies import (
     AdapterDtype,
     Attention,
-    Batching,
     Checkpointing,
     Finetuning,
     Kernels,
@@ -121,10 +120,8 @@ def read(keys: Keys, run: Run) -> None:
         reading.refuse(f"the dtype {name or 'of nothing'}", keys.place("dtype"))
     keys.say_whole("micro_batch_size", "batch_size", otherwise=1, why=_SOURCE)
     keys.say_whole("gradient_accumulation_steps", "gradient_accumulation_steps", otherwise=1, why=_SOURCE)
-    if keys.entry("tokenizer.max_seq_len"):
-        reading.say("sequence_length", keys.whole("tokenizer.max_seq_len"), keys.place("tokenizer.max_seq_len"))
-    packed, place = keys.flag("dataset.packed"), keys.place("dataset.packed")
-    reading.say("batching", Batching.PACKED if packed else Batching.PADDED, place, "" if place else _SOURCE)
+    keys.say_length("tokenizer.max_seq_len")
+    read_packing(keys, "dataset.packed", _SOURCE)
     _read_optimizer(keys)
     _read_checkpointing(keys)
     reading.say("attention", Attention.SDPA, why=f"{_SOURCE}, modules/attention_utils.py")
