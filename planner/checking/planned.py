@@ -10,6 +10,7 @@ from hardware.errors import PlannerError
 from planner.answers.notes.models import beyond_positions
 from planner.checking.changes.trials import Cluster
 from planner.checking.models import model_of, say_attention
+from planner.checking.segments import on_segments
 from planner.checking.targets import say_targets
 from planner.checking.workload import Count, Workload
 from planner.models import Foreign, Model
@@ -78,7 +79,8 @@ def planned(
             cluster = workload.cluster(chosen, *workload.counts[0])
             found, on = _best(workload, chosen)
             cluster = workload.cluster(chosen, *_count(found.plan))
-        return Planned(*_finished(found, workload, on), notes=tuple(notes), cluster=cluster)
+        segments = on_segments(workload, found.plan, on)
+        return Planned(*_finished(found, workload, on), notes=(*segments, *notes), cluster=cluster)
     except PlannerError as error:
         run.reading.refuse(f"{error.message}{f': {error.hint}' if error.hint else ''}")
         return Planned(notes=tuple(notes), cluster=cluster)

@@ -81,9 +81,9 @@ class Workload(NamedTuple):
         """Returns on what changes of the run are tried."""
         return Cluster(gpu, gpus, nodes, self.fixed, self.lengths[0])
 
-    def on(self, gpu: GPU, count: Count) -> EstimateResult:
-        """Returns the plan on so many GPUs, without ways out, which take long."""
-        return itemize(**on_cluster(self.arguments, gpu, *count))
+    def on(self, gpu: GPU, count: Count, **otherwise: Any) -> EstimateResult:
+        """Returns the plan on so many GPUs, with some arguments otherwise; without ways out, which take long."""
+        return itemize(**on_cluster({**self.arguments, **otherwise}, gpu, *count))
 
     def on_each_count(self, gpu: GPU) -> list[EstimateResult]:
         """Returns the plans on those numbers of GPUs on which it can run: an update in backward takes a single one.

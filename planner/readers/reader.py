@@ -41,6 +41,8 @@ class Reader(NamedTuple):
             there are none. Another script's flags may have the same names and other meanings.
         root: Key below which the recipe lies in the file of a job; empty if there is no such file.
         interpolates: Whether `${other.key}` stands for the value of another key.
+        expands_from: GPUs from which on the program itself asks torch for expandable segments, unless the environment
+            says otherwise; None if it never does.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Reader(NamedTuple):
     scripts: str | None = None
     root: str = ""
     interpolates: bool = False
+    expands_from: int | None = None
 
     def recognizes(self, data: Mapping[str, Any]) -> bool:
         """Returns whether a file is of the program."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware.errors import PlannerError, nearest_names
+from planner.readers.allocator import read_allocator
 from planner.readers.documents.keys import Keys
 from planner.readers.documents.misspelt import misspelt
 from planner.readers.documents.reading import Place, Reading
@@ -65,6 +66,7 @@ class Run:
         for role in Role:
             if role in self._found:
                 self._read(role)
+        read_allocator(self.reading, self.sources)
         self._check_placed()
 
     @property

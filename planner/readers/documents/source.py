@@ -73,6 +73,8 @@ class Source(NamedTuple):
     """Name of the program that a launch script calls; empty where the keys say it."""
     script: str = ""
     """Name of the script of no known program that is launched; its arguments say what it is."""
+    environment: Mapping[str, Entry] = MappingProxyType({})
+    """Variables of the environment that a launch script sets."""
     refusals: tuple[Refusal, ...] = ()
     """What a launch script makes of the run that there is no word for."""
 

@@ -69,4 +69,5 @@ READER = Reader(
     frozenset({"deepspeed_config"}),
     read,
     spelling=DEEPSPEED,
+    expands_from=1,  # run.sh, which is exported with it
 )

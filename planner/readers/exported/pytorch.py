@@ -121,4 +121,5 @@ READER = Reader(
     frozenset({"autocast", "update_in_backward", "gradient_as_bucket_view", "sync_each_micro_batch"}),
     read,
     spelling=PYTORCH,
+    expands_from=1,  # run.sh, which is exported with it
 )

@@ -103,4 +103,5 @@ READER = Reader(
     frozenset({"sequence_length"}),
     read,
     spelling=TRANSFORMERS,
+    expands_from=1,  # run.sh, which is exported with it
 )

@@ -229,5 +229,13 @@ def _read_attention(keys: Keys) -> None:
 
 
 READER = Reader(
-    "axolotl", "axolotl 0.19", Role.RECIPE, TABLE, frozenset({"base_model"}), read, Framework.AXOLOTL, spelling=AXOLOTL
+    "axolotl",
+    "axolotl 0.19",
+    Role.RECIPE,
+    TABLE,
+    frozenset({"base_model"}),
+    read,
+    Framework.AXOLOTL,
+    spelling=AXOLOTL,
+    expands_from=1,  # utils/__init__.py, `set_pytorch_cuda_alloc_conf`
 )

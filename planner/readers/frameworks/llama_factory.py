@@ -210,5 +210,6 @@ READER = Reader(
     read,
     Framework.LLAMA_FACTORY,
     spelling=LLAMA_FACTORY,
+    expands_from=2,  # launcher.py, OPTIM_TORCH
     scripts="^train(_bash)?$",  # src/train.py, until 0.7 src/train_bash.py
 )

@@ -123,4 +123,5 @@ READER = Reader(
     frozenset({"dist_config", "kernel_config"}),
     read,
     spelling=LLAMA_FACTORY_V1,
+    expands_from=2,  # v1/launcher.py, OPTIM_TORCH
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hardware.errors import PlannerError
 from hardware.files.yaml_text import STANDARD_INPUT, read_bytes
 from planner.readers.documents.reading import Place, Refusal
-from planner.readers.documents.source import ConfigFileError, Source, source_named
+from planner.readers.documents.source import ConfigFileError, Entry, Source, source_named
 from planner.readers.launching.commands import commands
+from planner.readers.launching.expansion import Word
 from planner.readers.launching.flags import Flags, flat
 from planner.readers.launching.launch import Launch, launch_of, pairs
 from planner.readers.launching.named import read_beside, read_named
@@ -87,14 +88,20 @@ def _recipe(file: str, launch: Launch, processes: Processes) -> Source:
     pixels = [name for name in launch.environment if name.endswith("MAX_PIXELS") and launch.program == "ms-swift"]
     of_images = [Refusal("images beside the text", Place(file, launch.line, name)) for name in pixels]
     refusals = (*of_task, *of_images, *processes.divided())
+    said = {name: Entry(value, Place(file, launch.line, name)) for name, value in launch.environment.items()}
+    return _said_by(file, launch, named, flags_of, flags)._replace(refusals=refusals, environment=said)
+
+
+def _said_by(file: str, launch: Launch, named: list[Word], flags_of: Flags, flags: Mapping[str, Entry]) -> Source:
+    """Returns what says the recipe: a file that is named, one beside the script that is launched, or the flags."""
     beside = None if named else read_beside(file, launch.script)
     if beside is not None:
-        return beside._replace(flags=flags, refusals=refusals)
+        return beside._replace(flags=flags)
     if named:
         source = read_named(file, named[0])
         program = launch.program if source.program or not source.data else ""
-        return source._replace(flags=flags, refusals=refusals, program=program)
-    return flags_of.source(flags, launch.program)._replace(refusals=refusals, script=launch.script)
+        return source._replace(flags=flags, program=program)
+    return flags_of.source(flags, launch.program)._replace(script=launch.script)
 
 
 def read_sources(files: Sequence[str], launch: int | None = None) -> list[Source]:

@@ -222,4 +222,5 @@ READER = Reader(
             ("offload", Offload.CPU): {f"{TRAINING}enable_cpu_offload": True},
         },
     ),
+    expands_from=1,  # run_train.sh
 )

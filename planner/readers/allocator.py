@@ -1,0 +1,25 @@
+"""Reads which segments torch's allocator has, from the environment that a launch script sets.
+
+Source: torch 2.13, c10/core/AllocatorConfig.cpp: PYTORCH_ALLOC_CONF, and PYTORCH_CUDA_ALLOC_CONF before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from planner.readers.documents.reading import Reading
+from planner.readers.documents.source import Source
+from strategies import Allocator
+
+VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+_EXPANDS = re.compile(r"expandable_segments\s*:\s*(true|1)\b", re.IGNORECASE)
+
+
+def read_allocator(reading: Reading, sources: Iterable[Source]) -> None:
+    """Says the kind of segments where a script sets one of the variables, whose default is native ones."""
+    for source in sources:
+        for entry in (source.environment[name] for name in VARIABLES if name in source.environment):
+            kind = Allocator.EXPANDABLE if _EXPANDS.search(str(entry.value)) else Allocator.NATIVE
+            reading.say("allocator", kind, entry.place)
+            return
