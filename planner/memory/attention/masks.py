@@ -27,6 +27,7 @@ def masks_of(
     dtypes: Dtypes,
     sequence_length: int,
     batching: Batching = Batching.FULL,
+    itemsize: int | None = None,
 ) -> Masks:
     """Computes the bytes of the masks that a model makes before its blocks.
 
@@ -43,11 +44,12 @@ def masks_of(
         dtypes: Bytes per element of the model's parameters.
         sequence_length: Tokens per sample.
         batching: How samples fill a sequence.
+        itemsize: Bytes per element of what the embeddings return; None where they are in the model's other dtype.
 
     Returns:
         The bytes of all masks, and whether backward needs them.
     """
-    eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, dtypes.other
+    eager, heads, itemsize = attention is Attention.EAGER, architecture.num_attention_heads, itemsize or dtypes.other
     scores = sequence_length**2
     if attention is Attention.FLEX:
         return Masks(0, architecture.num_masks * block_mask_bytes(sequence_length))

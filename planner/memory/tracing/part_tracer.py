@@ -62,6 +62,11 @@ class PartTracer:
         trains = several and self.ends.embedding and not isinstance(self.setting.method, Lora)
         return f"{architecture.embedding_name}.weight" if trains else ""
 
+    @property
+    def embedded_itemsize(self) -> int:
+        """Bytes per element of what the token embedding returns, whose dtype masks have (`create_causal_mask`)."""
+        return self.setting.dtypes.trained if self.ends.embedding else self.setting.dtypes.other
+
     def leaving_out(self) -> Self:
         """Returns a tracer of the block of which fp8 leaves a linear layer out; it shares what this one knows."""
         tracer = copy(self)
@@ -115,7 +120,7 @@ class PartTracer:
         layers.gathered_whole = GATHERED_WHOLE.get(architecture.model_type, "") if s.by_zero3 else ""
         if isinstance(layers, LigerLayers):
             layers.norm_in_place = patch_of(architecture.model_type).norm_in_place
-        layers.mask_itemsize = s.dtypes.other  # the embeddings' dtype
+        layers.mask_itemsize = self.embedded_itemsize
         layers.tape.shared = self.shared
         layers.rope_itemsize, layers.exchange = self._rope_itemsize, Exchange(self._known)
         return layers

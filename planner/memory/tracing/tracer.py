@@ -57,7 +57,9 @@ class Tracer(BlockTracer):
             embedded_bytes=embedded_bytes, holds_output=holds_output, output_saved=output_saved
         )
         s = self.setting
-        masks = masks_of(self.architecture, s.attention, s.dtypes, s.sequence_length, s.selection.batching)
+        masks = masks_of(
+            self.architecture, s.attention, s.dtypes, s.sequence_length, s.selection.batching, self.embedded_itemsize
+        )
         held = stem.held[0] + masks.fixed, stem.held[1] + masks.per_sample
         # A checkpointed block keeps its arguments, the mask among them, until it has been recomputed.
         saved, body = stem.saved, stem.body
