@@ -104,9 +104,7 @@ class Zero(NamedTuple):
         return world_size
 
     def indivisible(self, world_size: int) -> str | None:
-        """Returns why `world_size` ranks cannot run it, or None; one rank can offload."""
-        if world_size == 1 and not self.steps_on_host:
-            return "one GPU has nobody to divide the optimizer's states with, and offloads nothing"
+        """Returns None, since any number of ranks can run it. One alone divides nothing, and has all else that it does."""
         return None
 
 

@@ -12,7 +12,7 @@ from planner.answers.notes.models import on_modeling, on_positions, on_task
 from planner.models import Model
 from planner.problem.batches import notes_on_batching
 from planner.problem.problem import Problem
-from strategies import Lora, Strategy
+from strategies import Lora, Strategy, Zero
 
 
 def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora: int = 0) -> tuple[str, ...]:
@@ -42,9 +42,21 @@ def notes_for(problem: Problem, strategies: Sequence[Strategy], largest_of_lora:
         *on_attention(gpu, model.groups_heads, strategies),
         *on_libraries(gpu, strategies),
         *on_loading(problem, strategies),
+        *_of_one_rank(problem, strategies),
         *on_choices(gpu, strategies),
         *on_time(gpu),
     )
+
+
+def _of_one_rank(problem: Problem, strategies: Sequence[Strategy]) -> Iterator[str]:
+    """Yields a note on DeepSpeed where it has no ranks to divide anything over, and moves nothing to the host."""
+    if problem.cluster.world_size == 1 and any(
+        isinstance(s.sharding, Zero) and not s.sharding.steps_on_host for s in strategies
+    ):
+        yield (
+            "one GPU has nobody to divide anything with: DeepSpeed's copies in fp32 and its buckets are there all the "
+            "same. --sharding no_shard does without them, and --offload moves them to the host."
+        )
 
 
 def _of_variants(problem: Problem) -> Iterator[str]:

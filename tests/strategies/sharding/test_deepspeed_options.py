@@ -70,10 +70,11 @@ def test_what_an_offload_moves_to_the_host() -> None:
     }
 
 
-def test_one_gpu_runs_deepspeed_to_offload() -> None:
-    assert "one GPU has nobody to divide" in refused(1)
-    assert not refused(1, sharding=Zero(offload=Offload.CPU))
-    assert not refused(1, sharding=Zero(Sharding.ZERO1, Offload.OPTIMIZER))
+@pytest.mark.parametrize("offload", Offload)
+@pytest.mark.parametrize("stage", [Sharding.ZERO1, Sharding.SHARD_GRAD_OP, Sharding.FULL_SHARD])
+def test_one_gpu_runs_deepspeed(stage: Sharding, offload: Offload) -> None:
+    of_weights = offload is Offload.CPU and stage is not Sharding.FULL_SHARD  # that only stage 3 has
+    assert bool(refused(1, sharding=Zero(stage, offload))) is of_weights
 
 
 @pytest.mark.parametrize(

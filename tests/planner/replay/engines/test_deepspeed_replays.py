@@ -33,6 +33,8 @@ COMMON = {"gpu": "H100-80GB-SXM", "gpus": 2, "sequence_length": 128, "micro_batc
         {"sharding": "zero3", "checkpointing": "full"},
         {"sharding": "zero3", "finetuning": "lora", "checkpointing": "full", "prefetch_bucket": 5_000_000},
         {"sharding": "zero1", "sharding_backend": "deepspeed", "offload": "optimizer", "gpus": 1},
+        {"sharding": "zero2", "gpus": 1, "gradient_accumulation_steps": 2},
+        {"sharding": "zero3", "gpus": 1, "finetuning": "qlora", "checkpointing": "full"},
         {"sharding": "zero2", "offload": "optimizer", "gradient_accumulation_steps": 2},
         {"sharding": "zero3", "offload": "optimizer", "finetuning": "bitfit"},
         {"sharding": "zero3", "offload": "cpu", "precision": "fp32", "gradient_accumulation_steps": 2},
