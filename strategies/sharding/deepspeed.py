@@ -104,7 +104,7 @@ class Zero(NamedTuple):
         return world_size
 
     def indivisible(self, world_size: int) -> str | None:
-        """Returns None, since any number of ranks can run it. One alone divides nothing, and has all else that it does."""
+        """Returns None, since any number of ranks can run it; one alone divides nothing, and has all else."""
         return None
 
 

@@ -16,7 +16,7 @@ def _fsdp1() -> Backend:
 
 
 def _fsdp2() -> Backend:
-    from planner.memory.sharding.fsdp2.layout import Fsdp2Backend
+    from planner.memory.sharding.fsdp2.backend import Fsdp2Backend
 
     return Fsdp2Backend()
 
