@@ -68,10 +68,10 @@ USUAL: dict[str, Any] = {
 
 
 UNREPLAYED = {
-    Quantization.NONE: "qlora without quantization is lora",
-    Wrapping.TORCH_2_7: "a replay runs the wrapping of the torch that is installed, on one rank",
+    ("quantization", Quantization.NONE): "qlora without quantization is lora",
+    ("wrapping", Wrapping.TORCH_2_7): "a replay runs the wrapping of the torch that is installed, on one rank",
 }
-"""Choices that no cell has, and why."""
+"""Choices that no cell has, by the option, and why."""
 
 
 @cache
@@ -84,7 +84,7 @@ def factors() -> dict[str, tuple[Any, ...]]:
     }
     for name, option in OPTIONS.items():
         if isinstance(option.kind, type):
-            found[name] = tuple(choice.value for choice in option.kind if choice not in UNREPLAYED)
+            found[name] = tuple(choice.value for choice in option.kind if (name, choice) not in UNREPLAYED)
         elif name in NUMBERS:
             found[name] = NUMBERS[name]
     return found
