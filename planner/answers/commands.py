@@ -113,12 +113,10 @@ def _workload(problem: Problem) -> list[str]:
 def _trained_where(problem: Problem) -> list[str]:
     """Returns the arguments that say what is trained and where, but those that are usual."""
     request, usual = problem.request, Request.model_fields
-    is_one = request.objective is None  # a configuration, which is judged without a headroom unless one is given
     found = ["--gpu", request.machine or request.gpu]
     for name in _AS_THEY_STAND:
         value = getattr(request, name)
-        is_usual = value is None or (value == usual[name].default and not (name == "headroom" and is_one))
-        if not is_usual and not (name == "gpus" and request.machine):
+        if value is not None and value != usual[name].default and not (name == "gpus" and request.machine):
             found += [f"--{name.replace('_', '-')}", _AMOUNTS.get(name, str)(value)]
     if request.host_memory_bytes is not None:
         found += ["--host-memory", spelled_bytes(request.host_memory_bytes)]
