@@ -68,7 +68,7 @@ def curves(plan: Plan, problem: Problem, solver: Solver, candidate: Candidate) -
         solver: A solver with its budget.
         candidate: The plan's candidate.
     """
-    largest = candidate.footprint.largest_micro_batch(solver.budget_bytes)
+    largest = candidate.footprint.largest_micro_batch(plan.memory.budget_bytes)
     return Curves(
         tuple(_moments(plan, candidate)),
         tuple(_point(size, candidate, solver, size) for size in _sizes(candidate.micro_batch_size, largest)),
