@@ -9,8 +9,6 @@ from planner.cli.command import Option
 from planner.cli.options import AxisOption, F, decorated, number_option, option
 from strategies import Loading
 
-HEADROOM = "Share of the GPU's memory to leave free."
-
 
 def machine_options(function: F) -> F:
     """Adds the model, and the options that say where it is trained."""
@@ -138,9 +136,7 @@ def _where(function: F, *, gpu_required: bool, several: bool) -> F:
             type=SHARE,
             metavar="SHARE",
             section=section,
-            default="5%" if several else None,
-            show_default=several,
-            help=HEADROOM if several else f"{HEADROOM[:-1]}; none unless given.",
+            help=f"Share of the GPU's memory to leave free; {'5%' if several else 'none'} unless given.",
         ),
         option(
             "--host-memory",
