@@ -49,7 +49,7 @@ def test_a_result_prints_the_table_of_the_command_line(monkeypatch: pytest.Monke
 
 def test_the_repr_of_a_result_is_one_line(found: FitResult, estimated: EstimateResult) -> None:
     assert repr(found) == "<FitResult: 10 plans for llama-2-7b on 1 x A100-40GB-SXM, effective batch 384>"
-    assert repr(estimated) == "<EstimateResult: llama-2-7b on 1 x T4 does not fit: 104.5 of 13.8 GiB>"
+    assert repr(estimated) == "<EstimateResult: llama-2-7b on 1 x T4 does not fit: 104.5 of 14.6 GiB>"
     nothing = fit("llama-2-70b", gpu="T4")
     assert repr(nothing) == "<FitResult: nothing fits for llama-2-70b on 1 x T4>"
 
@@ -58,7 +58,7 @@ def test_a_notebook_shows_a_result_as_html(estimated: EstimateResult) -> None:
     html = estimated._repr_html_()
     assert html.startswith("<pre style=")
     assert html.endswith("</pre>")
-    assert "104.5 of 13.8 GiB" in html
+    assert "104.5 of 14.6 GiB" in html
     forged = estimated.model_copy(update={"notes": ("<script>alert(1)</script>",)})
     assert "<script>" not in forged._repr_html_()
 
