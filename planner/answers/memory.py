@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 def judged_memory(candidate: Candidate, solver: Solver, requests: Sequence[Requests] = ()) -> Memory:
     """Returns the memory of a candidate within the budget; of one that needs more, within what it is said to fit in.
 
+    Where what the allocator reserves is a usual amount, the budget decides: it is no closer than what that leaves.
+
     Args:
         candidate: The candidate.
         solver: The solver with the budget, and with the bytes up to which a process is said to fit.
         requests: As for `memory_of`.
     """
     memory = memory_of(candidate, solver.budget_bytes, requests)
-    if memory.process_bytes > solver.budget_bytes and solver.limit_bytes > solver.budget_bytes:
+    is_known = bool(requests) or candidate.strategy.allocator is Allocator.EXPANDABLE
+    if is_known and memory.process_bytes > solver.budget_bytes and solver.limit_bytes > solver.budget_bytes:
         return memory_of(candidate, solver.limit_bytes, requests)
     return memory
 

@@ -87,7 +87,7 @@ def resolve_one(
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "max_accumulation": None,
     }
-    problem = Problem(model, gpu, catalog, axes, {**workload, **sizes}, progress)
+    problem = Problem(model, gpu, catalog, axes, {"headroom": None, **workload, **sizes}, progress)
     wanted = problem.request.global_batch_size
     if wanted is not None:
         gradient_accumulation_steps = _steps(wanted, micro_batch_size * problem.cluster.world_size, sizes)

@@ -146,7 +146,8 @@ def _for_headroom(result: EstimateResult) -> str:
     memory, request = result.memory, result.request
     left = (request.gpu_memory_bytes - memory.process_bytes) * 100 // request.gpu_memory_bytes
     on_host = memory.host is None or memory.host.fits
-    return f"; fits with --headroom {left}%" if 0 <= left < 100 * (request.headroom or 0) and on_host else ""
+    headroom = USUAL_HEADROOM if request.headroom is None else request.headroom
+    return f"; fits with --headroom {left}%" if 0 <= left < 100 * headroom and on_host else ""
 
 
 def _on_a_larger_gpu(memory: Memory) -> Iterator[tuple[str, int, str]]:
