@@ -11,9 +11,9 @@ from planner.problem.accumulation import accumulation_of
 from planner.problem.goal import limits_of
 from planner.problem.model import step_memory_of
 from planner.problem.one import options_of_one
-from planner.problem.problem import Problem, budget_bytes, named_at
+from planner.problem.problem import Problem, named_at
 from planner.problem.site import Site
-from planner.records.asked.request import Request
+from planner.records.asked.request import Request, fillable
 from planner.search import Solver
 from planner.search.exhaustive import possible
 from planner.search.solver import ALIKE_FROM
@@ -62,7 +62,7 @@ class Variants:
         cluster, request = problem.cluster, problem.request
         site = options.get("site") or Site(cluster.gpu, request.gpus, cluster.machine if request.machine else None)
         problem.cluster = site.cluster(request.nodes, request.host_memory_bytes)
-        problem.budget_bytes = budget_bytes(site.gpu, request.headroom) - self._beyond
+        problem.budget_bytes = fillable(site.gpu.memory_bytes, request.headroom) - self._beyond
         if problem.cluster != cluster or any(name in options for name in _OF_MEMORY):
             problem.memory = self._memory(problem)
         return Variant(self, problem, options)

@@ -18,7 +18,7 @@ from planner.problem.problem import CatalogSource, catalog_of
 from planner.problem.site import Site
 from planner.readers.documents.reading import Reading
 from planner.readers.run import Run
-from planner.records.asked.request import USUAL_HEADROOM
+from planner.records.asked.request import left_free
 from planner.records.check import OnGpus
 from planner.records.result import EstimateResult
 from strategies import ContradictionError
@@ -69,8 +69,8 @@ def planned(
         model = _model(run, notes)
         if run.reading.refused:
             return Planned(notes=tuple(notes))
-        if chosen is None and headroom is None:
-            headroom = USUAL_HEADROOM  # a GPU that is proposed has some room
+        if chosen is None:
+            headroom = left_free(headroom)  # a GPU that is proposed has some room
         workload = Workload.of(run, model, gpus, nodes, notes, headroom=headroom, catalog=known)
         notes += _assumed(run.reading)
         if chosen is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hardware import GIB, GPU
 from planner.checking.workload import Workload
+from planner.readers.allocator import is_set_in
 from planner.records.result import EstimateResult
 from strategies import Allocator
 
@@ -20,7 +21,7 @@ def on_segments(workload: Workload, plan: EstimateResult, gpu: GPU) -> Iterator[
     """
     recipe, count = workload.run.recipe, (plan.request.gpus, plan.request.nodes)
     asks = recipe is not None and recipe.expands_from is not None and count[0] * count[1] >= recipe.expands_from
-    is_said = workload.run.reading.value("allocator") is not None
+    is_said = workload.run.reading.value("allocator") is not None or any(map(is_set_in, workload.run.sources))
     if asks or is_said or not plan.memory.fits or plan.strategy.allocator is not Allocator.EXPANDABLE:
         return
     native = workload.on(gpu, count, allocator=Allocator.NATIVE).memory

@@ -14,6 +14,7 @@ from planner.checking.asked import PER_NODE, arguments_of, counts_of, lengths_of
 from planner.checking.changes.trials import Cluster
 from planner.models import Foreign, Model
 from planner.readers.run import Run
+from planner.records.asked.request import left_free
 from planner.records.result import EstimateResult
 
 Count = tuple[int, int]
@@ -78,8 +79,9 @@ class Workload(NamedTuple):
         return self.run.reading.value("sequence_length") or self.lengths[0]
 
     def cluster(self, gpu: GPU, gpus: int, nodes: int) -> Cluster:
-        """Returns on what changes of the run are tried."""
-        return Cluster(gpu, gpus, nodes, self.fixed, self.lengths[0])
+        """Returns on what changes of the run are tried, each of which leaves some room."""
+        fixed = {**self.fixed, "headroom": left_free(self.fixed["headroom"])}
+        return Cluster(gpu, gpus, nodes, fixed, self.lengths[0])
 
     def on(self, gpu: GPU, count: Count, **otherwise: Any) -> EstimateResult:
         """Returns the plan on so many GPUs, with some arguments otherwise; without ways out, which take long."""

@@ -30,7 +30,7 @@ from planner.problem.one import options_of_one
 from planner.problem.site import Site, without_count
 from planner.problem.ways import cannot_run, ways_to_run
 from planner.records.asked.axes import RequestError, parse_axes, whole
-from planner.records.asked.request import USUAL_HEADROOM, Request
+from planner.records.asked.request import Request, fillable
 from planner.records.asked.sizes import parse_bytes
 from planner.records.asked.space import SpaceSource, framework_of, given_by
 from strategies import (
@@ -108,7 +108,7 @@ class Problem:
         check_batching(self.request, self.model)
         self.cluster = site.cluster(self.request.nodes, self.request.host_memory_bytes)
         self.memory = step_memory_of(self.model, self.request, self.cluster)
-        self.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
+        self.budget_bytes = fillable(site.gpu.memory_bytes, self.request.headroom)
         check_sequence(self.model, "sequence_length", self.request.sequence_length)
         check_target(self.model, self.request.target_length)
         check_refinements(self.request)
@@ -123,7 +123,7 @@ class Problem:
         other.gpu_asked = site.name
         other.cluster = site.cluster(nodes, self.request.host_memory_bytes)
         other.memory = self.memory.on(other.cluster)
-        other.budget_bytes = budget_bytes(site.gpu, self.request.headroom)
+        other.budget_bytes = fillable(site.gpu.memory_bytes, self.request.headroom)
         return other
 
     @property
@@ -189,11 +189,6 @@ class Problem:
             return other._with_reason()[1] is None
         except ContradictionError:
             return False
-
-
-def budget_bytes(gpu: GPU, headroom: float | None) -> int:
-    """Returns the bytes that a search may fill: the GPU's usable bytes less the headroom, by default the usual one."""
-    return gpu.memory_bytes - round(gpu.memory_bytes * (USUAL_HEADROOM if headroom is None else headroom))
 
 
 def named_at(site: Site) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from planner.problem.problem import Problem
 from planner.problem.resolve import workload_of
 from planner.records.asked.amounts import parse_count
 from planner.records.asked.axes import RequestError, several, whole
-from planner.records.asked.request import USUAL_HEADROOM
+from planner.records.asked.request import left_free
 from planner.search import Solver
 from strategies import Objective
 
@@ -32,7 +32,7 @@ def fields_of(given: Mapping[str, Any]) -> dict[str, Any]:
     workload = workload_of(given)
     return {
         **workload,
-        "headroom": USUAL_HEADROOM if workload["headroom"] is None else workload["headroom"],
+        "headroom": left_free(workload["headroom"]),
         "micro_batch_size": tuple(map(whole, several(given["micro_batch_size"]))),
         "objective": chosen,
         **batches,

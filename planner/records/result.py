@@ -5,7 +5,7 @@ from typing import Literal
 
 from planner.records.advice import Shortfall, Way, WhyNot
 from planner.records.asked.axes import RequestError
-from planner.records.asked.request import USUAL_HEADROOM, Request
+from planner.records.asked.request import Request, fillable
 from planner.records.display import Displayed
 from planner.records.plan import Plan, Record
 from planner.records.verification import SCHEMA_VERSION, Verification
@@ -142,9 +142,9 @@ class EstimateResult(Displayed, Plan):
     @property
     def is_tight(self) -> bool:
         """Returns whether it fits, but leaves less of the GPU free than a search would, if no headroom is asked for."""
-        memory, usable = self.memory, self.request.gpu_memory_bytes
-        is_asked = self.request.headroom is not None
-        return memory.fits and not is_asked and memory.process_bytes > usable - round(usable * USUAL_HEADROOM)
+        memory, request = self.memory, self.request
+        is_beyond = memory.process_bytes > fillable(request.gpu_memory_bytes, None)
+        return memory.fits and request.headroom is None and is_beyond
 
     def headline(self) -> str:
         """Returns in words whether the plan fits, and how much of the budget it takes."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from planner.records.asked.request import USUAL_HEADROOM
+from planner.records.asked.request import left_free
 from planner.records.plan import Memory
 from planner.records.result import EstimateResult
 from planner.report.parts import words
@@ -56,9 +56,8 @@ class EstimateReport(NamedTuple):
 
     def _totals(self) -> Iterator[Text]:
         memory, request = self.result.memory, self.result.request
-        headroom = USUAL_HEADROOM if request.headroom is None else request.headroom
         is_less = memory.budget_bytes < request.gpu_memory_bytes
-        less = f" less {short_percent(headroom)} headroom" if is_less else ""
+        less = f" less {short_percent(left_free(request.headroom))} headroom" if is_less else ""
         lines = (
             ("allocated", memory.allocated_bytes, "torch.cuda.max_memory_allocated()"),
             ("reserved", memory.reserved_bytes, "what the caching allocator needs for that"),
@@ -146,8 +145,7 @@ def _for_headroom(result: EstimateResult) -> str:
     memory, request = result.memory, result.request
     left = (request.gpu_memory_bytes - memory.process_bytes) * 100 // request.gpu_memory_bytes
     on_host = memory.host is None or memory.host.fits
-    headroom = USUAL_HEADROOM if request.headroom is None else request.headroom
-    return f"; fits with --headroom {left}%" if 0 <= left < 100 * headroom and on_host else ""
+    return f"; fits with --headroom {left}%" if 0 <= left < 100 * left_free(request.headroom) and on_host else ""
 
 
 def _on_a_larger_gpu(memory: Memory) -> Iterator[tuple[str, int, str]]:

@@ -132,7 +132,6 @@ class Trials:
             sizes = [rest.pop(name, 1) for name in ("micro_batch_size", "gradient_accumulation_steps")]
             axes = {name: rest.pop(name) for name in OPTIONS if name in rest}
             _, solver, candidate = resolve_one(model, gpu, catalog, axes, rest, sizes[0], sizes[1])
-            solver.limit_bytes = solver.budget_bytes  # what is proposed leaves the usual share free
         except PlannerError:
             return None
         return Trial(keys, run, candidate, solver)

@@ -24,6 +24,16 @@ room for what no plan knows, such as a longer batch or another process on the ca
 """
 
 
+def left_free(headroom: float | None) -> float:
+    """Returns the share of a GPU that a search leaves free: the headroom that is asked for, or the usual one."""
+    return USUAL_HEADROOM if headroom is None else headroom
+
+
+def fillable(usable_bytes: int, headroom: float | None) -> int:
+    """Returns the bytes of a GPU that a search may fill: the usable ones less the headroom, or less the usual one."""
+    return usable_bytes - round(usable_bytes * left_free(headroom))
+
+
 class Workload(Record):
     """Says which model is trained, on which GPUs, and in which batches."""
 

@@ -71,3 +71,9 @@ def test_a_program_that_asks_for_expandable_segments_needs_no_note(tmp_path: Pat
     assert result.plan is not None
     assert result.plan.memory.fits
     assert not fragments(result)
+
+
+def test_what_only_running_the_script_would_say_stays_open(tmp_path: Path) -> None:
+    result = checked(tmp_path, "train.sh", f"export PYTORCH_CUDA_ALLOC_CONF=$SEGMENTS\n{TRL}")
+    assert "allocator" not in result.reading
+    assert not fragments(result)
