@@ -25,7 +25,7 @@ def cannot_run(reason: str, ways: list[str], framework: Framework) -> Contradict
 def ways_to_run(request: Request, space: Space, gpu: GPU, runs: Callable[[Request], bool]) -> list[str]:
     """Returns changes of one option each after which a configuration runs, as the command line spells them.
 
-    Options that the request gives come first; the others are tried only where no change of those is enough.
+    Options that the request leaves open come first; those that it gives are tried only where no other is enough.
 
     Args:
         request: The request, whose configuration cannot run.
@@ -35,7 +35,7 @@ def ways_to_run(request: Request, space: Space, gpu: GPU, runs: Callable[[Reques
     """
     closed = [name for name, option in OPTIONS.items() if isinstance(option.kind, EnumType)]
     given = [name for name in closed if getattr(request, name)]
-    for names in (given, [name for name in closed if name not in given]):
+    for names in ([name for name in closed if name not in given], given):
         ways = [way for name in names if (way := _way(request, name, space, gpu, runs))]
         if ways:
             return ways[:MOST_WAYS]
