@@ -20,7 +20,7 @@ from typing import Any
 from hardware import MIB
 from planner.memory.requests.process import Process
 from planner.memory.requests.requests import Requests
-from planner.memory.reserved import process_of, reserved
+from planner.memory.reserved import processes_of, reserved
 from planner.problem.resolve import resolve_one
 from planner.replay.recording.trace import Trace
 from planner.verification.replayed import replayed, step_of
@@ -62,8 +62,7 @@ def asked(model: str, choices: dict[str, Any], size: int, length: int) -> Any:
 def process(model: str, choices: dict[str, Any], size: int, length: int) -> Process:
     """Returns a process whose steps have one length."""
     _, solver, candidate = asked(model, choices, size, length)
-    found = process_of(solver.model, candidate.strategy, size, 1)
-    assert found is not None
+    (found,) = processes_of(solver.model, candidate.strategy, size, 1)
     return found
 
 

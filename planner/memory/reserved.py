@@ -65,11 +65,6 @@ def processes_of(
     return tuple(Process(steps, around) for around in _arounds(model, s, steps.units, wraps))
 
 
-def process_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Process | None:
-    """Returns the process of the first rank, or None where the order of its requests is not known."""
-    return next(iter(processes_of(model, strategy, micro_batch_size, micro_batches)), None)
-
-
 def _steps(model: MemoryModel, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Steps:
     """Returns what the steps of a process consist of."""
     from planner.memory.requests.process import Steps
@@ -127,12 +122,6 @@ def _arounds(
     from planner.memory.requests.around import Around, IntoBuckets
 
     return (IntoBuckets if bucketed(sharding, world_size) is GradientBuckets.VIEWS else Around,)
-
-
-def requests_of(model: object, strategy: Strategy, micro_batch_size: int, micro_batches: int) -> Requests | None:
-    """Returns all requests of the first rank's process, or None where their order is not known."""
-    process = process_of(model, strategy, micro_batch_size, micro_batches)
-    return None if process is None else process.requests()
 
 
 def reserved(requests: Requests, allocator: Allocator, limit_bytes: int | None = None) -> Reserved:

@@ -18,7 +18,7 @@ import pytest
 import planner
 from planner.answers.plans import plan_of
 from planner.memory import Moment
-from planner.memory.reserved import requests_of
+from planner.memory.reserved import processes_of
 from planner.problem.resolve import resolve_one
 from planner.search import Candidate, Solver
 from planner.verification.replayed import phases_of
@@ -112,8 +112,8 @@ def test_requests_one_by_one_peak_where_the_closed_form_does() -> None:
     errors = []
     for solver, candidate in asked():
         size, steps = candidate.micro_batch_size, candidate.gradient_accumulation_steps
-        requests = requests_of(solver.model, candidate.strategy, size, steps)
-        if requests is not None:
+        for process in processes_of(solver.model, candidate.strategy, size, steps):
+            requests = process.requests()
             moments = candidate.footprint.moments(size)
             between = {Moment.LOADING, Moment.EVALUATION, Moment.SAVING}
             closed = max(num_bytes for moment, num_bytes in moments.items() if moment not in between)

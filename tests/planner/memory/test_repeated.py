@@ -12,7 +12,7 @@ from planner.allocator.native import MIB, CachingAllocator, OutOfMemoryError
 from planner.memory.requests.at_once import ServedAtOnce
 from planner.memory.requests.heap import SMALL_END, Entry, Heap
 from planner.memory.requests.process import Process
-from planner.memory.reserved import Served, process_of, requests_of, reserved, reserved_by
+from planner.memory.reserved import Served, processes_of, reserved, reserved_by
 from planner.problem.resolve import resolve_one
 from planner.search import Candidate, Solver
 from strategies import Allocator
@@ -28,8 +28,7 @@ def asked(choices: dict[str, Any], steps: int) -> tuple[Solver, Candidate]:
 
 def process(choices: dict[str, Any], steps: int) -> Process:
     solver, candidate = asked(choices, steps)
-    made = process_of(solver.model, candidate.strategy, 4, steps)
-    assert made is not None
+    (made,) = processes_of(solver.model, candidate.strategy, 4, steps)
     return made
 
 
@@ -52,9 +51,8 @@ def asked_of_the_large_pool(monkeypatch: pytest.MonkeyPatch, made: Process, *, r
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_what_repeats_is_served_as_before_at_every_limit(checkpointing: str, steps: int) -> None:
     choices = LORA | {"checkpointing": checkpointing}
-    solver, candidate = asked(choices, steps)
-    requests, made = requests_of(solver.model, candidate.strategy, 4, steps), process(choices, steps)
-    assert requests is not None
+    made = process(choices, steps)
+    requests = made.requests()
     roomy = reserved(requests, Allocator.NATIVE)
     assert reserved_by(made, Allocator.NATIVE, None) == roomy
     for less in range(0, 40, 2):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from planner.allocator.kinds import KINDS
-from planner.memory.reserved import requests_of, reserved
+from planner.memory.reserved import processes_of, reserved
 from planner.problem.resolve import resolve_one
 from planner.replay.recording.serve import serve
 from planner.verification.replayed import replayed, step_of
@@ -54,9 +54,9 @@ def test_reserved_bytes_are_those_of_the_replay(model: str, choices: dict[str, A
         "headroom": 0.05,
     }
     problem, solver, candidate = resolve_one(model, "A100-80GB-SXM", None, axes, workload, size, steps)
-    requests = requests_of(solver.model, candidate.strategy, size, steps)
+    (process,) = processes_of(solver.model, candidate.strategy, size, steps)
+    requests = process.requests()
     trace = replayed(step_of(problem, candidate, lambda _: None), lambda _: None)
-    assert requests is not None
     for allocator in Allocator:
         expected = serve(trace, KINDS[allocator]()).reserved_bytes
         assert reserved(requests, allocator).reserved_bytes == pytest.approx(expected, rel=TOLERANCE), allocator

@@ -11,7 +11,7 @@ from planner import fit
 from planner.answers import settled_at_once
 from planner.answers.settled import settled
 from planner.memory.requests.requests import Requests
-from planner.memory.reserved import process_of, requests_of, reserved, reserved_by
+from planner.memory.reserved import processes_of, reserved, reserved_by
 from planner.problem.resolve import resolve_one
 from planner.search import Candidate, Solver
 from strategies import Allocator
@@ -45,8 +45,8 @@ def asked(model: str, choices: dict[str, Any], size: int, steps: int) -> tuple[S
     asked = {"gpus": choices.get("gpus", 1), "outputs": choices.get("outputs", "released")}
     workload = {**asked, "nodes": 1, "sequence_length": 1024, "headroom": 0.05}
     _, solver, candidate = resolve_one(model, "A100-80GB-SXM", None, axes, workload, size, steps)
-    requests = requests_of(solver.model, candidate.strategy, size, steps)
-    assert requests is not None
+    (process,) = processes_of(solver.model, candidate.strategy, size, steps)
+    requests = process.requests()
     return solver, candidate, requests
 
 
@@ -101,8 +101,7 @@ def test_a_storage_is_released_once_nobody_uses_it() -> None:
 def test_requests_that_are_served_while_they_are_made_reserve_as_much(choices: dict[str, Any]) -> None:
     steps = 1 if choices.get("update") == "in-backward" else 3
     solver, candidate, requests = asked("smollm2-135m", choices, 2, steps)
-    process = process_of(solver.model, candidate.strategy, 2, steps)
-    assert process is not None
+    (process,) = processes_of(solver.model, candidate.strategy, 2, steps)
     for share in (1.2, 1.02, 1, 0.98):
         limit = round(share * candidate.footprint.allocated_bytes(2))
         assert reserved_by(process, Allocator.NATIVE, limit) == reserved(requests, Allocator.NATIVE, limit)
@@ -153,7 +152,7 @@ def test_native_plans_are_served_within_the_budget_and_a_larger_micro_batch_is_n
         workload = {"gpus": 1, "nodes": 1, "sequence_length": length, "headroom": 0.05}
         steps = plan.gradient_accumulation_steps
         _, solver, candidate = resolve_one("llama-3.2-1b", "RTX-4090", None, axes, workload, size, steps)
-        requests = requests_of(solver.model, candidate.strategy, size, steps)
-        assert requests is not None
+        (process,) = processes_of(solver.model, candidate.strategy, size, steps)
+        requests = process.requests()
         limit = candidate.footprint.outside.reserved_within(solver.budget_bytes)
         assert reserved(requests, Allocator.NATIVE, limit).fits is served

@@ -6,7 +6,7 @@ import pytest
 
 from planner.memory.requests.process import Process
 from planner.memory.requests.requests import Requests
-from planner.memory.reserved import process_of, reserved
+from planner.memory.reserved import processes_of, reserved
 from planner.problem.resolve import resolve_one
 from strategies import Allocator
 
@@ -19,8 +19,7 @@ def process(length: int) -> Process:
     axes = {"precision": "bf16-true", "finetuning": "lora"}
     workload = {"gpus": 1, "nodes": 1, "sequence_length": length, "headroom": 0.05}
     _, solver, candidate = resolve_one("qwen2.5-0.5b", "A100-80GB-SXM", None, axes, workload, 8, 1)
-    found = process_of(solver.model, candidate.strategy, 8, 1)
-    assert found is not None
+    (found,) = processes_of(solver.model, candidate.strategy, 8, 1)
     return found
 
 
